@@ -1,0 +1,260 @@
+"""The admin of clients, tokens, codes and connections: searchable, linked both ways, never a secret.
+
+They replace DOT's classes, which are their bases; DOT's own settings for this would import in a circle.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth import get_user_model
+from django.contrib.auth.admin import UserAdmin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.translation import gettext_lazy as _
+from oauth2_provider.admin import AccessTokenAdmin as DOTAccessTokenAdmin
+from oauth2_provider.admin import ApplicationAdmin as DOTApplicationAdmin
+from oauth2_provider.admin import GrantAdmin as DOTGrantAdmin
+from oauth2_provider.admin import RefreshTokenAdmin as DOTRefreshTokenAdmin
+from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
+
+from authapp.models import Application, Connection
+from authapp.redirect_uris import destination
+
+
+class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]  (not subscriptable at run time)
+    """The people who connected a client, or the clients a person connected."""
+
+    model = Connection
+    extra = 0
+    can_delete = False
+    show_change_link = True
+    fields = readonly_fields = ("other_side", "scope", "resource", "created_at", "authorized_at")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Only consent makes a connection."""
+        return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Connection]:
+        """Load both sides at once."""
+        return super().get_queryset(request).select_related("user", "application")
+
+    @admin.display(description=_("connected with"))
+    def other_side(self, connection: Connection) -> str:
+        """Link to the client from a user's page, and to the user from a client's."""
+        if self.parent_model is Application:
+            return _link(connection.user)
+        return _link(connection.application)
+
+
+class ApplicationAdmin(DOTApplicationAdmin):  # type: ignore[misc]
+    """Clients: how they came here, where they redirect to, who uses them."""
+
+    list_display = (
+        "name_or_id",
+        "registration_source",
+        "client_type",
+        "redirect_hosts",
+        "people",
+        "bound_to",
+        "created",
+        "last_authorized_at",
+        "is_enabled",
+    )
+    list_filter = (
+        "registration_source",
+        "client_type",
+        ("disabled_at", admin.EmptyFieldListFilter),
+        "created",
+        "last_authorized_at",
+    )
+    search_fields = ("name", "client_id", "redirect_uris", "software_id", "user__username", "connections__user__username")
+    search_help_text = _("Search by name, client ID, redirect URI, software ID or user name.")
+    list_select_related = ("user",)
+    date_hierarchy = "created"
+    ordering = ("-created",)
+    readonly_fields = (
+        *DOTApplicationAdmin.readonly_fields,
+        "created",
+        "updated",
+        "last_authorized_at",
+    )
+    actions = ("disable", "enable")
+    inlines = (ConnectionInline,)
+    view_on_site = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Application]:
+        """Count the people in the same query."""
+        queryset: QuerySet[Application] = super().get_queryset(request)
+        return queryset.annotate(people_count=Count("connections", distinct=True))
+
+    def get_exclude(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
+        """Show a secret only while it is being made; afterwards not even its hash."""
+        exclude = tuple(super().get_exclude(request, obj) or ())
+        return exclude if obj is None else (*exclude, "client_secret", "hash_client_secret")
+
+    @admin.display(description=_("client"), ordering="name")
+    def name_or_id(self, application: Application) -> str:
+        """Return the name, or the identifier of a nameless client."""
+        return application.name or application.client_id
+
+    @admin.display(description=_("redirects to"))
+    def redirect_hosts(self, application: Application) -> str:
+        """Return the hosts or programs its redirect URIs lead to."""
+        return ", ".join(dict.fromkeys(destination(uri) for uri in application.registered_redirect_uris)) or "–"
+
+    @admin.display(description=_("people"), ordering="people_count")
+    def people(self, application: Any) -> int:
+        """Return how many people connected it."""
+        return int(application.people_count)
+
+    @admin.display(description=_("bound to"), ordering="user__username")
+    def bound_to(self, application: Application) -> str:
+        """Link to the person on whose machine it runs."""
+        return _link(application.user) if application.user else "–"
+
+    @admin.display(description=_("enabled"), boolean=True)
+    def is_enabled(self, application: Application) -> bool:
+        """Return whether it may get and use tokens."""
+        return application.disabled_at is None
+
+    @admin.action(description=_("Disable selected clients"))
+    def disable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
+        """End the access of clients; their rows stay, so that they can be enabled again."""
+        count = Application.objects.filter(pk__in=queryset.values("pk"), disabled_at=None).update(
+            disabled_at=timezone.now()
+        )
+        self.message_user(request, _("Disabled clients: %d.") % count)
+
+    @admin.action(description=_("Enable selected clients"))
+    def enable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
+        """Let disabled clients back in."""
+        count = Application.objects.filter(pk__in=queryset.values("pk"), disabled_at__isnull=False).update(
+            disabled_at=None
+        )
+        self.message_user(request, _("Enabled clients: %d.") % count)
+
+
+class _TokenColumns:
+    """Columns that identify a credential without showing any of it."""
+
+    list_filter: tuple[Any, ...] = ("created", "application__registration_source")
+    date_hierarchy = "created"
+    ordering = ("-created",)
+
+    @admin.display(description=_("user"), ordering="user__username")
+    def user_link(self, token: Any) -> str:
+        """Link to the person."""
+        return _link(token.user) if token.user_id else "–"
+
+    @admin.display(description=_("client"), ordering="application__name")
+    def application_link(self, token: Any) -> str:
+        """Link to the client."""
+        return _link(token.application) if token.application_id else "–"
+
+    @admin.display(description=_("resource"))
+    def resources(self, token: Any) -> str:
+        """Return what the token is good for."""
+        return ", ".join(token.resource or ()) or "–"
+
+
+class AccessTokenAdmin(_TokenColumns, DOTAccessTokenAdmin):  # type: ignore[misc]
+    """Access tokens; DOT's action revokes them."""
+
+    list_display = ("pk", "user_link", "application_link", "scope", "resources", "created", "expires", "is_live")
+    exclude = ("token", "token_checksum")
+
+    @admin.display(description=_("live"), boolean=True)
+    def is_live(self, token: Any) -> bool:
+        """Return whether it has not expired."""
+        return not token.is_expired()
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Show, never edit: the flows make tokens, the action revokes them."""
+        return _all_fields(self, obj)
+
+
+class RefreshTokenAdmin(_TokenColumns, DOTRefreshTokenAdmin):  # type: ignore[misc]
+    """Refresh tokens; DOT's action revokes them."""
+
+    list_display = ("pk", "user_link", "application_link", "resources", "created", "revoked")
+    list_filter = (("revoked", admin.EmptyFieldListFilter), "created", "application__registration_source")
+    exclude = ("token", "token_checksum")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Show, never edit."""
+        return _all_fields(self, obj)
+
+
+class GrantAdmin(_TokenColumns, DOTGrantAdmin):  # type: ignore[misc]
+    """Authorization codes that were not redeemed yet."""
+
+    list_display = ("pk", "user_link", "application_link", "scope", "resources", "redirect_uri", "created", "expires")
+    list_select_related = ("application", "user")
+    exclude = ("code", "code_challenge")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
+        """Show, never edit."""
+        return _all_fields(self, obj)
+
+
+@admin.register(Connection)
+class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  (not subscriptable at run time)
+    """Who connected which client."""
+
+    list_display = ("pk", "user_link", "application_link", "scope", "created_at", "authorized_at")
+    list_select_related = ("user", "application")
+    list_filter = ("authorized_at", "application__registration_source")
+    search_fields = ("user__username", "application__name", "application__client_id")
+    date_hierarchy = "authorized_at"
+    readonly_fields = ("user", "application", "scope", "resource", "created_at", "authorized_at")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Only consent makes a connection."""
+        return False
+
+    @admin.display(description=_("user"), ordering="user__username")
+    def user_link(self, connection: Connection) -> str:
+        """Link to the person."""
+        return _link(connection.user)
+
+    @admin.display(description=_("client"), ordering="application__name")
+    def application_link(self, connection: Connection) -> str:
+        """Link to the client."""
+        return _link(connection.application)
+
+
+def _link(target: Any) -> str:
+    meta = target._meta
+    return format_html(
+        '<a href="{}">{}</a>', reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[target.pk]), target
+    )
+
+
+def _all_fields(model_admin: Any, obj: Any) -> tuple[str, ...]:
+    if obj is None:
+        return ()
+    hidden = {"id", *(model_admin.exclude or ())}
+    return tuple(field.name for field in obj._meta.fields if field.name not in hidden)
+
+
+def _register() -> None:
+    """Put these classes in the place of DOT's, and a person's clients on the page of the person."""
+    for model, admin_class in (
+        (Application, ApplicationAdmin),
+        (get_access_token_model(), AccessTokenAdmin),
+        (get_refresh_token_model(), RefreshTokenAdmin),
+        (get_grant_model(), GrantAdmin),
+    ):
+        admin.site.unregister(model)
+        admin.site.register(model, admin_class)
+    user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None
+    if isinstance(user_admin, UserAdmin):
+        user_admin.inlines = [*user_admin.inlines, ConnectionInline]
+
+
+_register()

@@ -1,0 +1,45 @@
+"""System checks: combinations of settings that would fail later, or be unsafe, are named at startup."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, register
+
+from authapp import conf
+
+
+@register
+def check_issuers_and_resources(**_: Any) -> list[CheckMessage]:
+    """An issuer and a resource must be given, absolute, and without a trailing slash."""
+    problems: list[CheckMessage] = []
+    for name, urls in (("ISSUERS", conf.issuers()), ("RESOURCES", conf.resources())):
+        if not urls:
+            problems.append(Error(f"AUTHAPP['{name}'] is empty.", hint="List at least one URL.", id="authapp.E001"))
+        for url in urls:
+            parts = urlsplit(url)
+            if parts.scheme not in {"http", "https"} or not parts.netloc or url.endswith("/") or parts.query:
+                problems.append(
+                    Error(
+                        f"AUTHAPP['{name}'] has {url!r}, which is not an absolute URL without a trailing slash.",
+                        hint="Clients compare it byte for byte with what people paste.",
+                        id="authapp.E002",
+                    )
+                )
+    return problems
+
+
+@register
+def check_application_model(**_: Any) -> list[CheckMessage]:
+    """DOT must use our application model, which must be chosen before the first migration."""
+    if getattr(settings, "OAUTH2_PROVIDER_APPLICATION_MODEL", "") != "authapp.Application":
+        return [
+            Error(
+                "OAUTH2_PROVIDER_APPLICATION_MODEL is not 'authapp.Application'.",
+                hint="Set it before the first migrate; changing it later needs a data migration.",
+                id="authapp.E003",
+            )
+        ]
+    return []

@@ -1,0 +1,204 @@
+"""Read the client metadata of a registration (RFC 7591 §2): every field checked, bounded, and kept as asked.
+
+Only parsing lives here. What a client may not have (a grant, a scope) is left out and the answer says what it got,
+as RFC 7591 §2 allows; what would be unsafe or is malformed is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from authapp import conf
+from authapp.redirect_uris import InvalidRedirectURI, require_registrable
+
+RegistrationErrorCode = Literal["invalid_redirect_uri", "invalid_client_metadata"]
+
+MAXIMUM_BODY_BYTES = 64 * 1024
+MAXIMUM_REDIRECT_URIS = 20
+MAXIMUM_NAME_LENGTH = 200
+MAXIMUM_URI_LENGTH = 2000
+MAXIMUM_CONTACTS = 10
+MAXIMUM_TEXT_LENGTH = 255
+
+# Control characters, and the marks that reorder or hide text: a name must look like what it is.
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
+
+
+class RegistrationError(Exception):
+    """A registration that is refused (RFC 7591 §3.2.2): `code` goes over the wire, the message explains it."""
+
+    def __init__(self, code: RegistrationErrorCode, description: str) -> None:
+        super().__init__(description)
+        self.code = code
+        self.description = description
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClientMetadata:
+    """Checked metadata of one client; names and defaults are RFC 7591's."""
+
+    redirect_uris: list[str]
+    client_name: str = ""
+    token_endpoint_auth_method: str = "client_secret_basic"  # noqa: S105  (RFC 7591 §2: the default)
+    grant_types: list[str] = field(default_factory=lambda: ["authorization_code"])
+    response_types: list[str] = field(default_factory=lambda: ["code"])
+    scope: str = ""
+    application_type: str = ""
+    client_uri: str = ""
+    logo_uri: str = ""
+    tos_uri: str = ""
+    policy_uri: str = ""
+    contacts: list[str] = field(default_factory=list)
+    software_id: str = ""
+    software_version: str = ""
+
+    @property
+    def is_public(self) -> bool:
+        """Whether the client has no secret (RFC 6749 §2.1)."""
+        return self.token_endpoint_auth_method == "none"  # noqa: S105
+
+
+def parse(body: bytes, *, content_type: str, known_scopes: frozenset[str]) -> ClientMetadata:
+    """Read the body of a registration request.
+
+    Raises:
+        RegistrationError: with the code of RFC 7591 §3.2.2.
+    """
+    if content_type.partition(";")[0].strip().lower() != "application/json":
+        # A form post needs no preflight, so any web page could send one with a visitor's cookies.
+        raise RegistrationError("invalid_client_metadata", "Send the metadata as application/json.")
+    if len(body) > MAXIMUM_BODY_BYTES:
+        raise RegistrationError("invalid_client_metadata", f"The metadata is larger than {MAXIMUM_BODY_BYTES} bytes.")
+    try:
+        data = json.loads(body)
+    except (ValueError, RecursionError):
+        raise RegistrationError("invalid_client_metadata", "The body is not valid JSON.") from None
+    if not isinstance(data, dict):
+        raise RegistrationError("invalid_client_metadata", "The body is not a JSON object.")
+    # RFC 7591 §2: unknown metadata is ignored. A null is treated as a field that was left out.
+    return from_dict({name: value for name, value in data.items() if value is not None}, known_scopes=known_scopes)
+
+
+def from_dict(data: dict[str, Any], *, known_scopes: frozenset[str]) -> ClientMetadata:
+    """Check decoded metadata (nulls already removed).
+
+    Raises:
+        RegistrationError: with the code of RFC 7591 §3.2.2.
+    """
+    return ClientMetadata(
+        redirect_uris=_redirect_uris(data.get("redirect_uris")),
+        client_name=_text(data, "client_name", MAXIMUM_NAME_LENGTH),
+        token_endpoint_auth_method=_choice(
+            data, "token_endpoint_auth_method", conf.SUPPORTED_AUTH_METHODS, default="client_secret_basic"
+        ),
+        grant_types=_grant_types(data),
+        response_types=_response_types(data),
+        scope=_scope(data, known_scopes),
+        application_type=_choice(data, "application_type", ("native", "web"), default=""),
+        client_uri=_web_uri(data, "client_uri"),
+        logo_uri=_web_uri(data, "logo_uri"),
+        tos_uri=_web_uri(data, "tos_uri"),
+        policy_uri=_web_uri(data, "policy_uri"),
+        contacts=_contacts(data),
+        software_id=_text(data, "software_id", MAXIMUM_TEXT_LENGTH),
+        software_version=_text(data, "software_version", MAXIMUM_TEXT_LENGTH),
+    )
+
+
+def _redirect_uris(value: Any) -> list[str]:
+    if not isinstance(value, list) or not value or not all(isinstance(uri, str) for uri in value):
+        raise RegistrationError("invalid_redirect_uri", "redirect_uris must be a non-empty array of strings.")
+    if len(value) > MAXIMUM_REDIRECT_URIS:
+        raise RegistrationError(
+            "invalid_redirect_uri", f"At most {MAXIMUM_REDIRECT_URIS} redirect_uris can be registered."
+        )
+    for uri in value:
+        try:
+            require_registrable(uri)
+        except InvalidRedirectURI as error:
+            raise RegistrationError("invalid_redirect_uri", f"{_printable(uri)}: {error}") from error
+    return list(dict.fromkeys(value))
+
+
+def _grant_types(data: dict[str, Any]) -> list[str]:
+    asked = _strings(data, "grant_types", default=["authorization_code"])
+    # Clients list every grant they know (VS Code: device_code). They get the ones that are for everybody, and never
+    # one that works without a person, whoever asks.
+    granted = [grant for grant in conf.SUPPORTED_GRANT_TYPES if grant in asked]
+    if "authorization_code" not in granted:
+        raise RegistrationError(
+            "invalid_client_metadata",
+            f"grant_types must include authorization_code; this server has {', '.join(conf.SUPPORTED_GRANT_TYPES)}.",
+        )
+    return granted
+
+
+def _response_types(data: dict[str, Any]) -> list[str]:
+    asked = _strings(data, "response_types", default=["code"])
+    granted = [response_type for response_type in conf.SUPPORTED_RESPONSE_TYPES if response_type in asked]
+    if not granted:
+        raise RegistrationError("invalid_client_metadata", "response_types must include code.")
+    return granted
+
+
+def _scope(data: dict[str, Any], known_scopes: frozenset[str]) -> str:
+    value = data.get("scope", "")
+    if not isinstance(value, str) or len(value) > 1000:
+        raise RegistrationError("invalid_client_metadata", "scope must be a string of at most 1000 characters.")
+    asked = value.split(" ") if value else []
+    if not all(_SCOPE_TOKEN.fullmatch(scope) for scope in asked if scope):
+        raise RegistrationError("invalid_client_metadata", "scope has characters that RFC 6749 §3.3 forbids.")
+    return " ".join(dict.fromkeys(scope for scope in asked if scope in known_scopes))
+
+
+def _strings(data: dict[str, Any], name: str, default: list[str]) -> list[str]:
+    value = data.get(name, default)
+    if not isinstance(value, list) or len(value) > 20 or not all(isinstance(item, str) for item in value):
+        raise RegistrationError("invalid_client_metadata", f"{name} must be an array of strings.")
+    return value or default
+
+
+def _text(data: dict[str, Any], name: str, limit: int) -> str:
+    value = data.get(name, "")
+    if not isinstance(value, str) or len(value) > limit:
+        raise RegistrationError("invalid_client_metadata", f"{name} must be a string of at most {limit} characters.")
+    if _UNPRINTABLE.search(value):
+        raise RegistrationError("invalid_client_metadata", f"{name} has control or invisible characters.")
+    return value.strip()
+
+
+def _choice(data: dict[str, Any], name: str, choices: tuple[str, ...], *, default: str) -> str:
+    value = data.get(name, default)
+    if value != default and (not isinstance(value, str) or value not in choices):
+        raise RegistrationError("invalid_client_metadata", f"{name} must be one of {', '.join(choices)}.")
+    return str(value)
+
+
+def _web_uri(data: dict[str, Any], name: str) -> str:
+    value = _text(data, name, MAXIMUM_URI_LENGTH)
+    if not value:
+        return ""
+    try:
+        parts = urlsplit(value)
+        valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and "@" not in parts.netloc
+    except ValueError:
+        valid = False
+    if not valid or any(character.isspace() for character in value):
+        raise RegistrationError("invalid_client_metadata", f"{name} must be a web address (https://…).")
+    return value
+
+
+def _contacts(data: dict[str, Any]) -> list[str]:
+    value = _strings(data, "contacts", default=[])
+    if len(value) > MAXIMUM_CONTACTS:
+        raise RegistrationError("invalid_client_metadata", f"At most {MAXIMUM_CONTACTS} contacts can be registered.")
+    return [_text({"contacts": item}, "contacts", MAXIMUM_TEXT_LENGTH) for item in value]
+
+
+def _printable(text: str) -> str:
+    return text[:200].encode("ascii", "backslashreplace").decode("ascii")

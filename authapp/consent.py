@@ -1,0 +1,220 @@
+"""The authorization endpoint (RFC 6749 §3.1): who asks for what, and a person who says yes or no.
+
+A request is checked in full before anyone is asked to sign in, and again when the answer is posted: the answer
+carries nothing but yes or no, everything else is read from the same query string.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlencode
+
+from django.contrib.auth.views import redirect_to_login
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from oauth2_provider.exceptions import OAuthToolkitError
+from oauth2_provider.scopes import get_scopes_backend
+from oauth2_provider.views import AuthorizationView
+from oauth2_provider.views.mixins import OAuthLibMixin
+from oauthlib.oauth2.rfc6749 import errors
+
+from authapp import conf, redirect_uris
+from authapp.models import Application, Connection
+from authapp.oauthlib_core import with_issuer
+
+_S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7636 §4.2: BASE64URL(SHA256(…)) without padding
+MAXIMUM_QUERY_LENGTH = 8192
+
+
+class ConsentView(AuthorizationView):  # type: ignore[misc]
+    """GET shows what is asked, POST takes the answer."""
+
+    template_name = "authapp/consent.html"
+    error_template_name = "authapp/authorization_error.html"
+    http_method_names = ["get", "head", "post"]
+    application: Application | None = None
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Check the request first; only a sound one leads to the sign-in page."""
+        if request.method not in {"GET", "HEAD", "POST"}:
+            return self.http_method_not_allowed(request)  # type: ignore[no-any-return]
+        try:
+            self._authorization = self._check(request)
+        except OAuthToolkitError as error:
+            return _private(self.error_response(error, self.application))
+        response: HttpResponse = super().dispatch(request, *args, **kwargs)
+        return _private(response)
+
+    # --- The request -----------------------------------------------------------------------------------
+
+    def validate_authorization_request(self, request: HttpRequest) -> tuple[list[str], dict[str, Any]]:
+        """Return what `dispatch` has checked (DOT asks again in several places)."""
+        return self._authorization
+
+    def _check(self, request: HttpRequest) -> tuple[list[str], dict[str, Any]]:
+        """Check every parameter.
+
+        Raises:
+            OAuthToolkitError: with the redirect URI when it can be trusted; FatalClientError, its subclass, when not.
+        """
+        self.application = None
+        scopes, credentials = super().validate_authorization_request(request)
+        self.application = Application.objects.get(client_id=credentials["client_id"])
+
+        def refuse(error: str, description: str) -> OAuthToolkitError:
+            return OAuthToolkitError(
+                error=errors.CustomOAuth2Error(error=error, description=description, state=credentials.get("state")),
+                redirect_uri=credentials["redirect_uri"],
+            )
+
+        parameters = request.GET
+        repeated = [name for name, values in parameters.lists() if len(values) > 1 and name != "resource"]
+        if repeated or len(request.META.get("QUERY_STRING", "")) > MAXIMUM_QUERY_LENGTH:
+            raise refuse("invalid_request", "A parameter is repeated, or the request is too long.")
+        if credentials["response_type"] != "code":
+            raise refuse("unsupported_response_type", "Only response_type=code is supported.")
+        if parameters.get("code_challenge_method") != "S256":
+            raise refuse("invalid_request", "PKCE is required with code_challenge_method=S256.")
+        if not _S256_CHALLENGE.fullmatch(parameters.get("code_challenge", "")):
+            raise refuse("invalid_request", "code_challenge must be the 43 characters of an S256 challenge.")
+        if parameters.get("response_mode", "query") != "query":
+            raise refuse("invalid_request", "Only response_mode=query is supported.")
+        resource = self._resource(parameters.getlist("resource"))
+        if resource is None:
+            raise refuse("invalid_target", f"The resource must be {' or '.join(conf.resources())}.")
+
+        credentials["resource"] = [resource]
+        # DOT reads these two from the query: the canonical resource, and never a client's wish to skip consent.
+        parameters = parameters.copy()
+        parameters["resource"] = resource
+        parameters.pop("approval_prompt", None)
+        request.GET = parameters  # type: ignore[assignment]
+        return scopes, credentials
+
+    def _resource(self, asked: list[str]) -> str | None:
+        """Return the one resource a token will be for, None if it is not ours (RFC 8707 §2.1)."""
+        if not asked:
+            return conf.default_resource(self.request)
+        canonical = {conf.canonical_resource(value) for value in asked}
+        return canonical.pop() if len(canonical) == 1 else None
+
+    # --- The person ------------------------------------------------------------------------------------
+
+    def handle_no_permission(self) -> HttpResponse:
+        """Send an anonymous person to sign in; with `prompt=none` answer `login_required` (OIDC Core §3.1.2.6)."""
+        prompt = set(self.request.GET.get("prompt", "").split())
+        if "none" in prompt:
+            return self._refuse("login_required", "The person is not signed in.")
+        return self._to_sign_in(self.get_login_url())
+
+    def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Show the consent page."""
+        prompt = set(request.GET.get("prompt", "").split())
+        if "none" in prompt:
+            return self._refuse("consent_required", "This server always asks the person.")
+        if "login" in prompt:
+            try:
+                return self._to_sign_in(reverse("account_reauthenticate"))
+            except NoReverseMatch:
+                return self._to_sign_in(self.get_login_url())
+        response: HttpResponse = super().get(request, *args, **kwargs)
+        return response
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        """Add what the page shows: where the answer goes, what is asked for, and how well the client is known."""
+        scopes, credentials = self._authorization
+        descriptions = get_scopes_backend().get_all_scopes()
+        redirect_uri = credentials["redirect_uri"]
+        return super().get_context_data(  # type: ignore[no-any-return]
+            **kwargs
+            | {
+                "application": self.application,
+                "action": self.request.get_full_path(),
+                "redirect_uri": redirect_uri,
+                "redirect_destination": redirect_uris.destination(redirect_uri),
+                "redirect_is_loopback": redirect_uris.is_loopback(redirect_uri),
+                "redirect_is_native": redirect_uris.is_native(redirect_uri),
+                "scopes": [{"name": scope, "description": descriptions[scope]} for scope in scopes],
+                "resource": credentials["resource"][0],
+                "issuer": conf.issuer(self.request),
+            }
+        )
+
+    # --- The answer ------------------------------------------------------------------------------------
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Redirect with a code after Allow, with `access_denied` after anything else."""
+        scopes, credentials = self._authorization
+        allow = request.POST.get("allow") == "true"
+        application = self.application
+        assert application is not None  # noqa: S101  (_check sets it or raises)
+        try:
+            uri, _, _, _ = self.create_authorization_response(
+                request=request, scopes=" ".join(scopes), credentials=credentials, allow=allow
+            )
+        except OAuthToolkitError as error:
+            return self.error_response(error, application)
+        remember_consent(application, request, scopes, credentials["resource"][0])
+        return self.redirect(uri, application)  # type: ignore[no-any-return]
+
+    def error_response(self, error: OAuthToolkitError, application: Application | None, **kwargs: Any) -> HttpResponse:
+        """Redirect with the error, `state` and `iss`; show it instead when the redirect URI is not to be trusted."""
+        redirect, context = OAuthLibMixin.error_response(self, error, **kwargs)
+        if redirect and application is not None:
+            return self.redirect(  # type: ignore[no-any-return]
+                with_issuer(context["url"], conf.issuer(self.request)), application
+            )
+        return self.response_class(
+            request=self.request,
+            template=self.error_template_name,
+            context={"error": context["error"], "application": application},
+            status=400,
+        )
+
+    def _refuse(self, error: str, description: str) -> HttpResponse:
+        _, credentials = self._authorization
+        oauth_error = errors.CustomOAuth2Error(error=error, description=description, state=credentials.get("state"))
+        return self.error_response(
+            OAuthToolkitError(error=oauth_error, redirect_uri=credentials["redirect_uri"]), self.application
+        )
+
+    def _to_sign_in(self, sign_in_url: str) -> HttpResponseRedirect:
+        """Redirect to a sign-in page that comes back here, without the `prompt` that has then been answered."""
+        query = QueryDict(self.request.META.get("QUERY_STRING", "")).copy()
+        query.pop("prompt", None)
+        return redirect_to_login(f"{self.request.path}?{urlencode(list(query.lists()), doseq=True)}", sign_in_url)
+
+
+def remember_consent(application: Application, request: HttpRequest, scopes: list[str], resource: str) -> None:
+    """Record who connected what, and bind a native client to the first person where that is safe.
+
+    Safe means: registered by the client itself and native, so that its answers only ever reach this person's own
+    machine. A client on the web serves many people, and one made by hand belongs to whoever the administrator says.
+    The binding gives no right (docs/decisions/0004).
+    """
+    now = timezone.now()
+    Connection.objects.update_or_create(
+        user=request.user,
+        application=application,
+        defaults={"scope": " ".join(scopes), "resource": resource},
+    )
+    Application.objects.filter(pk=application.pk).update(last_authorized_at=now)
+    if application.registration_source == Application.RegistrationSource.DCR and application.is_native:
+        # In one statement: of two people who authorize at the same moment the first wins.
+        Application.objects.filter(pk=application.pk, user__isnull=True).update(user=request.user)
+
+
+def _private(response: HttpResponse) -> HttpResponse:
+    """Keep the pages and redirects of this endpoint out of caches and frames.
+
+    No `form-action`: browsers apply it to the redirect after the form too, and an IPv6 loopback cannot be named in it.
+    """
+    response["Cache-Control"] = "no-store"
+    response["Referrer-Policy"] = "no-referrer"
+    response["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; base-uri 'none'; "
+        "frame-ancestors 'none'"
+    )
+    return response

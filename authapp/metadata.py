@@ -1,0 +1,45 @@
+"""Authorization server metadata (RFC 8414, and the same facts at OpenID Connect's path): DOT's view, pinned.
+
+DOT derives the issuer from the request; ours comes from the settings, and a path that is not an issuer's is a 404.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.http import Http404, HttpRequest, JsonResponse
+from django.urls import reverse
+from oauth2_provider.views import OAuthServerMetadataView
+
+from authapp import conf
+
+
+class AuthorizationServerMetadataView(OAuthServerMetadataView):  # type: ignore[misc]
+    """GET /.well-known/oauth-authorization-server and /.well-known/openid-configuration."""
+
+    http_method_names = ["get", "head", "options"]
+
+    def get(self, request: HttpRequest, *args: Any, issuer_path: str = "", **kwargs: Any) -> JsonResponse:
+        """Return the metadata of the issuer the request is at.
+
+        `issuer_path` is what follows the well-known name; it must be the issuer's own path (RFC 8414 §3.1), because a
+        document that named another issuer than the one it was asked for would be refused by clients anyway.
+        """
+        issuer = conf.issuer(request)
+        if issuer_path and issuer_path != urlsplit(issuer).path:
+            raise Http404("No such issuer.")
+        metadata: dict[str, Any] = json.loads(super().get(request, *args, **kwargs).content)
+        metadata["issuer"] = issuer
+        response = JsonResponse(metadata)
+        response["Cache-Control"] = "public, max-age=300"
+        response["Vary"] = "Host"
+        return response
+
+    def _get_endpoint_url(self, request: HttpRequest, view_name: str, required: bool = False) -> str | None:
+        """Build an endpoint's URL at our issuer; None where no such endpoint is mounted."""
+        if super()._get_endpoint_url(request, view_name, required) is None:
+            return None
+        parts = urlsplit(conf.issuer(request))
+        return f"{parts.scheme}://{parts.netloc}{reverse(f'oauth2_provider:{view_name}')}"

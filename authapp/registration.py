@@ -1,0 +1,156 @@
+"""Dynamic client registration (RFC 7591) and its management (RFC 7592): DOT's views with our metadata.
+
+Anyone on the internet may register; nobody gets anything by it but an identifier that a person must still consent
+to. A cookie never plays a part: a client belongs to nobody until somebody authorizes it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from oauth2_provider.generators import generate_client_secret
+from oauth2_provider.scopes import get_scopes_backend
+from oauth2_provider.settings import oauth2_settings
+from oauth2_provider.views import DynamicClientRegistrationManagementView, DynamicClientRegistrationView
+
+# Private in DOT: it makes the access token that manages a registration. tests/authapp/test_private_seams.py holds it.
+from oauth2_provider.views.dynamic_client_registration import _issue_registration_token as issue_registration_token
+
+from authapp import client_metadata, conf
+from authapp.client_metadata import ClientMetadata, RegistrationError
+from authapp.errors import error_response, no_store
+from authapp.models import Application
+
+
+class RegistrationView(DynamicClientRegistrationView):  # type: ignore[misc]
+    """POST /o/register/ makes a client (RFC 7591 §3)."""
+
+    http_method_names = ["post", "options"]
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Register a client; its secret and registration access token are shown this once."""
+        try:
+            metadata = _read(request)
+        except RegistrationError as error:
+            return error_response(error.code, error.description)
+        secret = "" if metadata.is_public else generate_client_secret()
+        application = Application(registration_source=Application.RegistrationSource.DCR)
+        _apply(application, metadata, secret=secret)
+        with transaction.atomic():
+            application.save()
+            token = issue_registration_token(application, None)
+        return no_store(JsonResponse(_information(application, request, token, secret=secret), status=201))
+
+
+class ClientConfigurationView(DynamicClientRegistrationManagementView):  # type: ignore[misc]
+    """GET, PUT and DELETE /o/register/{client_id}/ with the registration access token (RFC 7592 §2)."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Keep every answer out of caches: it holds a token."""
+        response: HttpResponse = super().dispatch(request, *args, **kwargs)
+        return no_store(response)
+
+    def get(self, request: HttpRequest, client_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Read the registration (RFC 7592 §2.1)."""
+        registration = self._authenticate_registration_request(request, client_id)
+        if isinstance(registration, HttpResponse):
+            return registration
+        return JsonResponse(_information(registration.application, request, registration.presented_token))
+
+    def put(self, request: HttpRequest, client_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Replace the registration (RFC 7592 §2.2); what POST refuses, PUT refuses."""
+        registration = self._authenticate_registration_request(request, client_id)
+        if isinstance(registration, HttpResponse):
+            return registration
+        application = registration.application
+        try:
+            metadata = _read(request)
+            if metadata.is_public != (application.client_type == Application.CLIENT_PUBLIC):
+                raise RegistrationError(
+                    "invalid_client_metadata", "A client cannot change between public and confidential; register anew."
+                )
+        except RegistrationError as error:
+            return error_response(error.code, error.description)
+        _apply(application, metadata)
+        token = registration.presented_token
+        with transaction.atomic():
+            application.save()
+            if oauth2_settings.DCR_ROTATE_REGISTRATION_TOKEN_ON_UPDATE:
+                token = issue_registration_token(application, None)
+                registration.registration_token.delete()
+        return JsonResponse(_information(application, request, token))
+
+
+def _read(request: HttpRequest) -> ClientMetadata:
+    length = request.META.get("CONTENT_LENGTH") or "0"
+    if not length.isdigit() or int(length) > client_metadata.MAXIMUM_BODY_BYTES:
+        raise RegistrationError(
+            "invalid_client_metadata", f"The metadata is larger than {client_metadata.MAXIMUM_BODY_BYTES} bytes."
+        )
+    return client_metadata.parse(
+        request.body,
+        content_type=request.META.get("CONTENT_TYPE", ""),
+        known_scopes=frozenset(get_scopes_backend().get_all_scopes()),
+    )
+
+
+def _apply(application: Application, metadata: ClientMetadata, *, secret: str | None = None) -> None:
+    """Copy metadata to the client; `secret` is the raw one of a new client, empty for a public client."""
+    application.name = metadata.client_name
+    application.redirect_uris = " ".join(metadata.redirect_uris)
+    application.client_type = Application.CLIENT_PUBLIC if metadata.is_public else Application.CLIENT_CONFIDENTIAL
+    application.authorization_grant_type = Application.GRANT_AUTHORIZATION_CODE
+    for name in (
+        "token_endpoint_auth_method",
+        "grant_types",
+        "response_types",
+        "scope",
+        "application_type",
+        "client_uri",
+        "logo_uri",
+        "tos_uri",
+        "policy_uri",
+        "contacts",
+        "software_id",
+        "software_version",
+    ):
+        setattr(application, name, getattr(metadata, name))
+    if secret is not None:
+        application.client_secret = secret
+        application.hash_client_secret = bool(secret)
+
+
+def _information(application: Application, request: HttpRequest, token: str, *, secret: str = "") -> dict[str, Any]:
+    """Return the client information response (RFC 7591 §3.2.1, RFC 7592 §3)."""
+    information: dict[str, Any] = {
+        "client_id": application.client_id,
+        "client_id_issued_at": int(application.created.timestamp()),
+        "redirect_uris": application.registered_redirect_uris,
+        "grant_types": application.grant_types,
+        "response_types": application.response_types,
+        "token_endpoint_auth_method": application.token_endpoint_auth_method,
+        "registration_access_token": token,
+        "registration_client_uri": conf.absolute_url(
+            request, "oauth2_provider:dcr-register-management", client_id=application.client_id
+        ),
+    }
+    if secret:
+        information["client_secret"] = secret
+    if application.client_type == Application.CLIENT_CONFIDENTIAL:
+        information["client_secret_expires_at"] = 0  # RFC 7591 §3.2.1: required beside a secret; 0 is "never"
+    optional = {
+        "client_name": application.name,
+        "scope": application.scope,
+        "application_type": application.application_type,
+        "client_uri": application.client_uri,
+        "logo_uri": application.logo_uri,
+        "tos_uri": application.tos_uri,
+        "policy_uri": application.policy_uri,
+        "contacts": application.contacts,
+        "software_id": application.software_id,
+        "software_version": application.software_version,
+    }
+    return information | {name: value for name, value in optional.items() if value}
+

@@ -1,0 +1,100 @@
+"""The token and revocation endpoints (RFC 6749 §3.2, RFC 7009): DOT's views in one transaction, with RFC errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.exceptions import BadRequest, RequestDataTooBig, TooManyFieldsSent
+from django.db import transaction
+from django.http import HttpRequest, HttpResponse
+from django.http.multipartparser import MultiPartParserError
+from django.http.request import UnreadablePostError
+from oauth2_provider import cimd
+from oauth2_provider.settings import oauth2_settings
+from oauth2_provider.views import RevokeTokenView as DOTRevokeTokenView
+from oauth2_provider.views import TokenView as DOTTokenView
+
+from authapp import conf
+from authapp.errors import error_response, no_store
+from authapp.models import Application
+
+MAXIMUM_PARAMETER_LENGTH = 8192
+_MAY_REPEAT = frozenset({"resource"})  # RFC 8707 §2
+
+
+class FormEndpoint:
+    """What the two endpoints share: form parameters checked before DOT sees them, answers never cached."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Check the form, answer in one transaction, and never with anything cacheable."""
+        if request.method == "POST" and (problem := _problem_with_form(request)):
+            return error_response("invalid_request", problem)
+        _refresh_metadata_document(request)
+        # A code or refresh token is locked, used and replaced in one transaction: of parallel requests with the same
+        # one, each sees what the other did. An error answer commits too: it may have revoked a family.
+        with transaction.atomic():
+            response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        if response.status_code == 401:
+            # RFC 6749 §5.2: the challenge of the scheme the client used; oauthlib says Bearer.
+            response["WWW-Authenticate"] = f'Basic realm="{conf.issuer(request)}"'
+        return no_store(response)
+
+
+class TokenView(FormEndpoint, DOTTokenView):  # type: ignore[misc]
+    """POST /o/token/."""
+
+    http_method_names = ["post", "options"]
+
+    def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Issue tokens for a code or a refresh token; no other grant exists here."""
+        grant_type = request.POST.get("grant_type", "")
+        if not grant_type:
+            return error_response("invalid_request", "grant_type is missing.")
+        if grant_type not in conf.SUPPORTED_GRANT_TYPES:
+            supported = " and ".join(conf.SUPPORTED_GRANT_TYPES)
+            return error_response("unsupported_grant_type", f"This server has the grants {supported}.")
+        response: HttpResponse = self.authorization_flow_token_response(request)
+        return response
+
+
+class RevokeTokenView(FormEndpoint, DOTRevokeTokenView):  # type: ignore[misc]
+    """POST /o/revoke_token/."""
+
+    http_method_names = ["post", "options"]
+
+
+def _problem_with_form(request: HttpRequest) -> str:
+    """Return what is wrong with the form, or nothing."""
+    try:
+        lists = dict(request.POST.lists())
+    except (RequestDataTooBig, TooManyFieldsSent):
+        return "The request body is too large."
+    except (BadRequest, MultiPartParserError, UnreadablePostError, UnicodeError, ValueError):
+        return "The request body cannot be parsed."
+    for name, values in lists.items():
+        if len(values) > 1 and name not in _MAY_REPEAT:
+            # RFC 6749 §3.2: parameters must not be included more than once.
+            return f"The parameter {_quoted(name)} is repeated."
+        if len(name) > 100 or any(len(value) > MAXIMUM_PARAMETER_LENGTH or "\x00" in value for value in values):
+            return f"The parameter {_quoted(name)} is too long or has a NUL character."
+    if "client_secret" in lists and request.META.get("HTTP_AUTHORIZATION", "").lower().startswith("basic "):
+        return "Authenticate the client once: with the Authorization header or with client_secret, not both."
+    return ""
+
+
+def _refresh_metadata_document(request: HttpRequest) -> None:
+    """Fetch the client's metadata document if that is due: never while the transaction holds its locks."""
+    client_id = request.POST.get("client_id", "")
+    if not (oauth2_settings.CIMD_ENABLED and cimd.is_cimd_client_id(client_id)):
+        return
+    application = Application.objects.filter(client_id=client_id).first()
+    if application is None:
+        cimd.resolve_cimd_application(client_id, request)
+    else:
+        cimd.refresh_if_stale(application, request)
+
+
+def _quoted(name: str) -> str:
+    return name[:40].encode("ascii", "backslashreplace").decode("ascii").replace('"', "'")
+
+

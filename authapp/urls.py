@@ -1,0 +1,37 @@
+"""The authorization server's URLs; include them at the root of a site: `path("", include("authapp.urls"))`.
+
+The namespace is DOT's, so that its own views and models find the URLs they reverse. DOT's client management and token
+pages, its introspection and its device flow are not mounted (docs/decisions/0003).
+"""
+
+from django.urls import include, path, re_path
+
+from authapp.consent import ConsentView
+from authapp.metadata import AuthorizationServerMetadataView
+from authapp.registration import ClientConfigurationView, RegistrationView
+from authapp.token_endpoint import RevokeTokenView, TokenView
+
+metadata = AuthorizationServerMetadataView.as_view()
+token = TokenView.as_view()
+
+oauth_urlpatterns = [
+    path("authorize/", ConsentView.as_view(), name="authorize"),
+    path("token/", token, name="token"),
+    path("revoke_token/", RevokeTokenView.as_view(), name="revoke-token"),
+    path("register/", RegistrationView.as_view(), name="dcr-register"),
+    path("register/<str:client_id>/", ClientConfigurationView.as_view(), name="dcr-register-management"),
+    # A redirect would turn a POST into a GET, so the spelling without a slash is served as well.
+    path("authorize", ConsentView.as_view()),
+    path("token", token),
+    path("revoke_token", RevokeTokenView.as_view()),
+    path("register", RegistrationView.as_view()),
+    path("register/<str:client_id>", ClientConfigurationView.as_view()),
+]
+
+urlpatterns = [
+    re_path(r"^\.well-known/oauth-authorization-server(?P<issuer_path>/.+)?$", metadata, name="server-metadata"),
+    re_path(r"^\.well-known/openid-configuration(?P<issuer_path>/.+)?$", metadata, name="openid-configuration"),
+    path("o/", include((oauth_urlpatterns, "oauth2_provider"))),
+    # The Python SDK forgets the metadata when it restarts and refreshes at the origin's /token.
+    path("token", token),
+]

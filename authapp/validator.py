@@ -1,0 +1,177 @@
+"""DOT's request validator with our rules for clients, codes, refresh tokens and audience.
+
+Each method that is overridden says what stock DOT 3.4.1 does otherwise. Methods with a leading underscore are
+DOT's documented places to override (`_save_bearer_token`) or are held by tests/authapp/test_private_seams.py.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import F
+from django.utils import timezone
+from oauth2_provider.models import (
+    get_grant_model,
+    get_refresh_token_model,
+    refresh_token_expire_timedelta,
+)
+from oauth2_provider.oauth2_validators import OAuth2Validator
+from oauth2_provider.scopes import get_scopes_backend
+from oauthlib.common import Request
+from oauthlib.oauth2.rfc6749 import errors
+
+from authapp import conf
+from authapp.models import Application, Rotation
+from authapp.oauthlib_core import code_digest
+
+logger = logging.getLogger(__name__)
+
+
+class Validator(OAuth2Validator):  # type: ignore[misc]
+    """What the authorization server accepts."""
+
+    # --- Clients ---------------------------------------------------------------------------------------
+
+    def _authenticate_basic_auth(self, request: Request) -> bool:
+        """Answer a header that is not ASCII or not base64 with `invalid_client`, not with an exception."""
+        try:
+            return bool(super()._authenticate_basic_auth(request))
+        except ValueError:
+            return False
+
+    # --- Scopes ----------------------------------------------------------------------------------------
+
+    def validate_scopes(
+        self, client_id: str, scopes: list[str], client: Application, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
+        """Narrow a request to the scopes this server has; refuse it when none is left (RFC 6749 §3.3)."""
+        available = set(get_scopes_backend().get_available_scopes(application=client, request=request))
+        request.scopes = [scope for scope in dict.fromkeys(scopes) if scope in available]
+        return bool(request.scopes)
+
+    # --- Codes -----------------------------------------------------------------------------------------
+
+    def _create_authorization_code(self, request: Request, code: dict[str, str], expires: Any = None) -> Any:
+        """Store the digest of the code instead of the code (stock DOT keeps it in clear)."""
+        return super()._create_authorization_code(request, {**code, "code": code_digest(code["code"])}, expires)
+
+    def validate_code(
+        self, client_id: str, code: str, client: Application, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
+        """Lock the code, so that of parallel redemptions one succeeds; refuse a user who is no longer active.
+
+        The token endpoint runs in a transaction (`authapp.token_endpoint`), which holds the lock until the code is
+        deleted.
+        """
+        grant = get_grant_model().objects.select_for_update(of=("self",)).filter(code=code, application=client).first()
+        if grant is None or not grant.user.is_active:
+            return False
+        return bool(super().validate_code(client_id, code, client, request, *args, **kwargs))
+
+    # --- Refresh tokens --------------------------------------------------------------------------------
+
+    def validate_refresh_token(
+        self, refresh_token: str, client: Application, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
+        """Accept a live refresh token, and for a short while the one that was just rotated away.
+
+        Clients refresh in parallel and lose answers. So a rotated token yields another pair of its family until a
+        successor of it has itself been used, and for `ROTATION_OVERLAP_SECONDS` at most; a later or older replay is
+        treated as theft and ends the family (RFC 9700 §4.14.2). docs/decisions/0005 has the reasons.
+        """
+        model = get_refresh_token_model()
+        checksum = hashlib.sha256(refresh_token.encode()).hexdigest()
+        token = (
+            model.objects.select_for_update(of=("self",))
+            .select_related("user")
+            .filter(token_checksum=checksum, application=client)
+            # (checksum, revoked) is what DOT keeps unique: prefer the live row.
+            .order_by(F("revoked").asc(nulls_first=True))
+            .first()
+        )
+        if token is None or not token.user.is_active:
+            return False
+        if token.revoked is None:
+            if not _is_alive(token):
+                return False
+        elif not _may_be_used_again(token):
+            if Rotation.objects.filter(source=token).exists():
+                logger.warning(
+                    "A refresh token of client %s was replayed; its family is revoked.", client.client_id
+                )
+                model.revoke_family(token.token_family)
+            return False
+        request.user = token.user
+        request.refresh_token = refresh_token
+        request.refresh_token_instance = token
+        return True
+
+    def get_original_scopes(self, refresh_token: str, request: Request, *args: Any, **kwargs: Any) -> list[str]:
+        """Return the scopes granted to the family: of this token's access token, or of a successor's."""
+        token = request.refresh_token_instance
+        access_token = token.access_token
+        if access_token is None:
+            successor = Rotation.objects.filter(source=token, successor__revoked__isnull=True).first()
+            access_token = successor.successor.access_token if successor else None
+        return access_token.scope.split() if access_token else []
+
+    def _save_bearer_token(self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any) -> None:
+        """Issue the pair of a refresh; other grants are DOT's.
+
+        DOT answers the repetition of a refresh with the pair it already made, which hashed storage cannot give back.
+        """
+        source = getattr(request, "refresh_token_instance", None)
+        if source is None or "refresh_token" not in token:
+            super()._save_bearer_token(token, request, *args, **kwargs)
+            return
+        self._check_and_set_request_resource(request)
+        # Revoking deletes the access token of the pair; it is a no-op on the token just rotated away.
+        source.revoke()
+        expires = timezone.now() + timedelta(seconds=int(token["expires_in"]))
+        access_token = self._create_access_token(expires, request, token)
+        successor = self._create_refresh_token(request, token["refresh_token"], access_token, source)
+        Rotation.objects.create(source=source, successor=successor)
+
+    # --- Audience --------------------------------------------------------------------------------------
+
+    def _check_and_set_request_resource(self, request: Request) -> None:
+        """Accept only our resources, each in its one spelling (RFC 8707 §2; stock DOT takes any absolute URI).
+
+        Raises:
+            oauthlib.oauth2.rfc6749.errors.CustomOAuth2Error: `invalid_target`.
+        """
+        asked = [value for name, value in (request.decoded_body or []) if name == "resource" and value]
+        canonical = [conf.canonical_resource(value) for value in asked]
+        if None in canonical or len(set(canonical)) > 1:
+            raise errors.CustomOAuth2Error(
+                error="invalid_target",
+                description="This authorization server issues tokens for " + " and ".join(conf.resources()) + " only.",
+                request=request,
+            )
+        request.resource = list(dict.fromkeys(canonical))
+        super()._check_and_set_request_resource(request)
+        if not request.resource:
+            # Only a code or token from before resources were bound can get here: it is for the default one.
+            request.resource = [conf.resources()[0]]
+
+
+def _is_alive(token: Any) -> bool:
+    """Return whether a refresh token that was never used is within its time, which slides with each refresh."""
+    if token.access_token is None:
+        return False
+    lifetime = refresh_token_expire_timedelta()
+    return lifetime is None or token.access_token.expires + lifetime > timezone.now()
+
+
+def _may_be_used_again(token: Any) -> bool:
+    """Return whether a rotated refresh token is inside the overlap: recent, and no successor used or revoked."""
+    overlap = timedelta(seconds=conf.rotation_overlap_seconds())
+    if token.revoked + overlap <= timezone.now():
+        return False
+    successors = list(Rotation.objects.filter(source=token).select_related("successor"))
+    return bool(successors) and all(rotation.successor.revoked is None for rotation in successors)
+
+

@@ -1,0 +1,1 @@
+"""The site: settings (the only reader of the environment), URLs and the ASGI entry point."""

@@ -1,0 +1,33 @@
+"""ASGI entry point: /star and the lifespan go to mcpapp, everything else to Django.
+
+Any ASGI server runs it, e.g. `uvicorn config.asgi:application --workers 4`; `manage.py runserver` does too.
+"""
+
+import os
+import sys
+from typing import Any
+
+from django.core.exceptions import ImproperlyConfigured
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+try:
+    from django.core.asgi import get_asgi_application
+
+    django_application = get_asgi_application()
+    # Only after Django is set up: the tools of the installed apps import models.
+    from mcpapp.asgi import ResourceServer
+
+    resource_server = ResourceServer()
+except ImproperlyConfigured as error:
+    sys.exit(f"Star cannot start: {error}")
+
+
+async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Serve one connection (ASGI 3)."""
+    if scope["type"] == "lifespan" or (scope["type"] == "http" and resource_server.serves(scope)):
+        await resource_server(scope, receive, send)
+    elif scope["type"] == "http":
+        await django_application(scope, receive, send)
+    elif scope["type"] == "websocket":  # none are served here; closing before accepting answers 403
+        await send({"type": "websocket.close", "code": 1000})

@@ -1,0 +1,81 @@
+"""Turn the text of environment variables into checked values.
+
+Nothing here reads the environment: `config.settings` does, and hands the text over. Every function
+raises `ImproperlyConfigured` with one sentence that names the variable and says what it should be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+from django.core.exceptions import ImproperlyConfigured
+
+T = TypeVar("T")
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "localhost", "::1"})
+MINIMUM_SECRET_KEY_LENGTH = 50
+
+
+def read(reader: Callable[..., T], name: str, wanted: str, **options: Any) -> T:
+    """Read one variable with a django-environ reader, e.g. `read(env.int, "PORT", "a whole number", default=8000)`."""
+    try:
+        return reader(name, **options)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name} must be {wanted}.") from error
+
+
+def boolean(text: str, name: str) -> bool:
+    """Return True or False; anything but the usual spellings is refused, so that a typo never means "off"."""
+    known = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    try:
+        return known[text.strip().lower()]
+    except KeyError:
+        raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}.") from None
+
+
+def port(number: int) -> int:
+    """Return a TCP port."""
+    if not 1 <= number <= 65535:
+        raise ImproperlyConfigured(f"PORT must be between 1 and 65535, not {number}.")
+    return number
+
+
+def public_url(text: str, *, debug: bool) -> str:
+    """Return the one URL under which people reach this site, without a trailing slash.
+
+    It is the issuer (RFC 8414 §2) and the prefix of the resource (RFC 8707 §2), so it has a host and no
+    query, fragment or user; plain http is for loopback and for development only.
+    """
+    url = text.strip().rstrip("/")
+    problem = f"PUBLIC_URL must look like https://star.example (or https://host.example/prefix), not {text!r}."
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError as error:
+        raise ImproperlyConfigured(problem) from error
+    plain = parts.scheme in {"http", "https"} and parts.hostname and "@" not in parts.netloc
+    if not plain or "?" in url or "#" in url or not url.isascii() or any(c.isspace() for c in url):
+        raise ImproperlyConfigured(problem)
+    if url != url.lower() and (parts.scheme != parts.scheme.lower() or parts.netloc != parts.netloc.lower()):
+        raise ImproperlyConfigured("PUBLIC_URL must spell its scheme and host in lower case: clients compare bytes.")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS and not debug:
+        raise ImproperlyConfigured("PUBLIC_URL must use https outside development: OAuth sends secrets over it.")
+    return url
+
+
+def secret_key(text: str, *, debug: bool) -> str:
+    """Return a secret key; development has a fixed one, everything else must bring its own long one."""
+    if text:
+        if not debug and (len(text) < MINIMUM_SECRET_KEY_LENGTH or len(set(text)) < 5):
+            raise ImproperlyConfigured(
+                f"SECRET_KEY must be at least {MINIMUM_SECRET_KEY_LENGTH} random characters, for example from: "
+                'python -c "import secrets; print(secrets.token_urlsafe(64))"'
+            )
+        return text
+    if debug:
+        return "django-insecure-only-for-development-with-DEBUG-on-never-in-production"
+    raise ImproperlyConfigured(
+        "SECRET_KEY is not set. Set it to a long random text, or set DEBUG=true to try Star on this machine."
+    )

@@ -1,0 +1,299 @@
+"""Django settings of the site, and the only place that reads the environment.
+
+Each variable is described in docs/settings.md; a bad value stops the start with one sentence.
+"""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import environ
+from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
+
+from config import environment
+from config.environment import read
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = environ.Env()
+
+# --- Where the site is -------------------------------------------------------------------------------------
+
+DEBUG = environment.boolean(env.str("DEBUG", default="false"), "DEBUG")
+PORT = environment.port(read(env.int, "PORT", "a whole number", default=8000))
+SECRET_KEY = environment.secret_key(env.str("SECRET_KEY", default=""), debug=DEBUG)
+
+_public_url = env.str("PUBLIC_URL", default="")
+# runserver then makes PORT the port it is told to listen on.
+PUBLIC_URL_FOLLOWS_PORT = DEBUG and not _public_url
+if PUBLIC_URL_FOLLOWS_PORT:
+    _public_url = f"http://127.0.0.1:{PORT}"
+if not _public_url:
+    raise ImproperlyConfigured(
+        "PUBLIC_URL is not set. Set it to the address people use, like https://star.example, "
+        "or set DEBUG=true to try Star on this machine."
+    )
+PUBLIC_URL = environment.public_url(_public_url, debug=DEBUG)
+_public = urlsplit(PUBLIC_URL)
+IS_HTTPS = _public.scheme == "https"
+
+# In development people type `localhost` as often as 127.0.0.1; each spelling is an issuer of its own then.
+# Issuer and resource only ever come from this list, never from the Host header itself.
+PUBLIC_URLS = [PUBLIC_URL]
+if DEBUG and _public.hostname == "127.0.0.1":
+    PUBLIC_URLS.append(PUBLIC_URL.replace("//127.0.0.1", "//localhost", 1))
+
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS", default=[_public.hostname])
+if DEBUG:
+    ALLOWED_HOSTS += ["127.0.0.1", "localhost", "[::1]"]
+
+# A proxy that keeps the prefix in the path (https://host.example/prefix/star arrives as /prefix/star).
+FORCE_SCRIPT_NAME = _public.path or None
+
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+
+# --- Applications ------------------------------------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "authapp",
+    "mcpapp",  # before staticfiles: its runserver serves /star too
+    "oauth2_provider",
+    "corsheaders",
+    "allauth",
+    "allauth.account",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+]
+
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "corsheaders.middleware.CorsMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+]
+
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+
+# --- Data --------------------------------------------------------------------------------------------------
+
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+_database: dict[str, Any] = dict(
+    read(
+        env.db_url,
+        "DATABASE_URL",
+        "like sqlite:///path/to/file.sqlite3 or postgres://user:password@host:5432/name",
+        default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}",
+    )
+)
+if _database.get("ENGINE") not in {"django.db.backends.sqlite3", "django.db.backends.postgresql"}:
+    raise ImproperlyConfigured("DATABASE_URL must start with sqlite:/// or postgres://; Star is tested on these two.")
+if _database["ENGINE"] == "django.db.backends.sqlite3":
+    _database["OPTIONS"] = {
+        # Readers never wait for the writer, and a writer that must wait does so at BEGIN, never half-way.
+        "init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL;",
+        "transaction_mode": "IMMEDIATE",
+        "timeout": 20,
+        **_database.get("OPTIONS", {}),
+    }
+    # A file, because tests share the database between threads and processes.
+    _database["TEST"] = {"NAME": BASE_DIR / "test_db.sqlite3"}
+else:
+    # Calls under /star take a connection from this pool and give it back: they live outside Django's
+    # request cycle (see mcpapp.database).
+    _pool_size = read(env.int, "DATABASE_POOL_SIZE", "a whole number", default=10)
+    _database["OPTIONS"] = {
+        "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 10},
+        **_database.get("OPTIONS", {}),
+    }
+DATABASES = {"default": _database}
+
+_redis_url = env.str("REDIS_URL", default="")
+if _redis_url:
+    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _redis_url}}
+
+# --- People ------------------------------------------------------------------------------------------------
+
+AUTHENTICATION_BACKENDS = [
+    "django.contrib.auth.backends.ModelBackend",
+    "allauth.account.auth_backends.AuthenticationBackend",
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    # For generated client secrets only (OAUTH2_PROVIDER["CLIENT_SECRET_HASHER"]), never chosen for passwords.
+    "authapp.hashers.GeneratedSecretHasher",
+]
+LOGIN_URL = "account_login"
+LOGIN_REDIRECT_URL = "/"
+ALLOW_SIGNUP = environment.boolean(env.str("ALLOW_SIGNUP", default="false"), "ALLOW_SIGNUP")
+ACCOUNT_ADAPTER = "config.accounts.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_SESSION_REMEMBER = True
+EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+
+# --- Language and time -------------------------------------------------------------------------------------
+
+LANGUAGE_CODE = "en"
+LANGUAGES = [("en", _("English")), ("zh-hans", _("Simplified Chinese"))]
+TIME_ZONE = "UTC"
+USE_I18N = True
+USE_TZ = True
+
+# --- Static files ------------------------------------------------------------------------------------------
+
+STATIC_URL = "static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+WHITENOISE_USE_FINDERS = DEBUG
+WHITENOISE_AUTOREFRESH = DEBUG
+
+# --- OAuth: the authorization server -----------------------------------------------------------------------
+
+MCP_PATH = "/" + env.str("MCP_PATH", default="/star").strip("/")
+RESOURCES = [url + MCP_PATH for url in PUBLIC_URLS]
+
+SCOPES = {
+    "mcp:tools": _("Use the tools of this site as you"),
+    "mcp:write": _("Change your data with the tools of this site"),
+    "offline_access": _("Stay connected until you disconnect it"),
+}
+
+OAUTH2_PROVIDER_APPLICATION_MODEL = "authapp.Application"
+OAUTH2_PROVIDER = {
+    "SCOPES": SCOPES,
+    "DEFAULT_SCOPES": ["mcp:tools"],
+    "OAUTH2_VALIDATOR_CLASS": "authapp.validator.Validator",
+    "OAUTH2_BACKEND_CLASS": "authapp.oauthlib_core.OAuthLibCore",
+    "OIDC_ISS_ENDPOINT": PUBLIC_URL,
+    "CLIENT_SECRET_HASHER": "generated_secret",
+    "AUTHORIZATION_CODE_EXPIRE_SECONDS": 600,
+    "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
+    "REFRESH_TOKEN_EXPIRE_SECONDS": 30 * 24 * 3600,
+    "ROTATE_REFRESH_TOKEN": True,
+    "REFRESH_TOKEN_REUSE_PROTECTION": True,
+    "PKCE_REQUIRED": True,
+    "REQUEST_APPROVAL_PROMPT": "force",
+    "ALLOWED_REDIRECT_URI_SCHEMES": ["https", "http"],
+    "ALLOW_LOCALHOST_LOOPBACK": True,
+    "OAUTH2_RESPONSE_TYPES_SUPPORTED": ["code"],
+    "OAUTH2_GRANT_TYPES_SUPPORTED": ["authorization_code", "refresh_token"],
+    "OAUTH2_TOKEN_ENDPOINT_AUTH_METHODS_SUPPORTED": ["none", "client_secret_post", "client_secret_basic"],
+    "DCR_ENABLED": True,
+    "DCR_REGISTRATION_PERMISSION_CLASSES": ["oauth2_provider.dcr.AllowAllDCRPermission"],
+    "CIMD_ENABLED": environment.boolean(
+        env.str("CLIENT_ID_METADATA_DOCUMENTS", default=str(IS_HTTPS)), "CLIENT_ID_METADATA_DOCUMENTS"
+    ),
+    "CIMD_METADATA_FETCHER": "authapp.client_id_metadata.MetadataFetcher",
+    "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,
+    "COMPLIANT_BCP_RFC9700_ACCESS_TOKEN_TRANSPORT": True,
+    "COMPLIANT_BCP_RFC9700_AUTHZ_RESPONSE_ISS": True,
+    "COMPLIANT_BCP_RFC9700_TOKEN_STORAGE": True,
+    "COMPLIANT_BCP_RFC9700_REFRESH_TOKEN": True,
+    "COMPLIANT_BCP_RFC9700_REDIRECT_URI_MATCHING": True,
+    "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
+}
+
+AUTHAPP = {
+    "ISSUERS": PUBLIC_URLS,
+    "RESOURCES": RESOURCES,
+    "PRIVATE_USE_REDIRECT_URIS": env.list(
+        "PRIVATE_USE_REDIRECT_URIS", default=["cursor://anysphere.cursor-mcp/oauth/callback"]
+    ),
+}
+
+# Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
+# use one (authorize, sign-in, admin) answer no cross-origin request. /star has its own rules in mcpapp.asgi.
+CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register)(/.*)?)$"
+CORS_ALLOW_ALL_ORIGINS = True
+CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "mcp-protocol-version", "user-agent"]
+CORS_EXPOSE_HEADERS = ["www-authenticate", "retry-after"]
+CORS_PREFLIGHT_MAX_AGE = 86400
+
+# --- MCP: the protected resource ---------------------------------------------------------------------------
+
+MCPAPP = {
+    "RESOURCES": RESOURCES,
+    "AUTHORIZATION_SERVERS": PUBLIC_URLS,
+    "TOKEN_LOOKUP": "authapp.tokens.find_access_token",
+    "SCOPES_SUPPORTED": ["mcp:tools", "mcp:write"],
+    "DEFAULT_SCOPES": ["mcp:tools"],
+    "IMPLIED_SCOPES": {"mcp:write": ["mcp:tools"]},
+    "TOOL_MODULES": ["mcpapp.tools"],
+    "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
+}
+
+# --- Web security ------------------------------------------------------------------------------------------
+
+# Behind a proxy that ends TLS Django sees http; the origin of a form post is still this site's.
+CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
+SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+SECURE_REFERRER_POLICY = "same-origin"
+SECURE_HSTS_SECONDS = read(
+    env.int, "HSTS_SECONDS", "a whole number of seconds", default=31_536_000 if IS_HTTPS else 0
+)
+SILENCED_SYSTEM_CHECKS = [
+    # Star sits behind a proxy that ends TLS and redirects; redirecting here as well loops where the proxy
+    # does not forward the scheme.
+    "security.W008",
+    # The other names under the domain, and the browsers' preload list, are the domain owner's to decide.
+    "security.W005",
+    "security.W021",
+    # http is accepted for loopback redirects alone (RFC 8252 §7.3); authapp.redirect_uris refuses every other.
+    "oauth2_provider.W008",
+]
+
+# --- Logging -----------------------------------------------------------------------------------------------
+
+LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+    raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL.")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
+    "root": {"handlers": ["console"], "level": "WARNING"},
+    "loggers": {
+        "authapp": {"level": LOG_LEVEL},
+        "mcpapp": {"level": LOG_LEVEL},
+        "mcp": {"level": "WARNING"},
+        "django": {"handlers": ["console"], "level": "INFO", "propagate": False},
+    },
+}

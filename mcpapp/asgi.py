@@ -1,0 +1,246 @@
+"""The door of /star: host, CORS, origin, bearer token, scopes; then the SDK's transport.
+
+It is our own because the SDK's answers CORS preflights with 401, names no scope in its challenge, and wants to be
+mounted, which redirects (docs/decisions/0002). Each request passes every check once, in the order of this file.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.http.request import split_domain_port, validate_host
+from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
+from mcp.server.auth.provider import AccessToken
+from mcp.server.mcpserver import MCPServer
+from mcp.server.transport_security import TransportSecuritySettings
+from starlette.datastructures import Headers
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from mcpapp import conf
+from mcpapp.challenge import challenge, refusal
+from mcpapp.database import own_connections
+from mcpapp.identity import SCOPE_KEY, Identity
+from mcpapp.registry import discover
+from mcpapp.server import build_server
+from mcpapp.verifier import InvalidToken, verify
+
+logger = logging.getLogger(__name__)
+
+MAXIMUM_TOKEN_LENGTH = 4096
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
+_LOOPBACK_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
+_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
+
+
+class ResourceServer:
+    """An ASGI application that serves the MCP endpoint and the lifespan of the process."""
+
+    def __init__(self) -> None:
+        self.tools = discover()
+        self.path = urlsplit(conf.resources()[0]).path
+        self._server: MCPServer[Any] | None = None
+        self._all_scopes = frozenset[str]().union(*(tool.scopes for tool in self.tools.values()))
+        self._origins = self._own_origins()
+        self._guarded = CORSMiddleware(
+            self._serve,
+            allow_origins=list(self._origins),
+            allow_origin_regex=_LOOPBACK_ORIGIN,
+            allow_methods=list(_METHODS),
+            allow_headers=["*"],
+            expose_headers=["WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version"],
+            max_age=86400,
+        )
+
+    def serves(self, scope: Scope) -> bool:
+        """Return whether a request is for the MCP endpoint, with or without a slash at the end.
+
+        A proxy may keep a prefix in the path (ASGI: `path` includes `root_path`) or take it off.
+        """
+        path: str = scope["path"]
+        own = self.path.removeprefix(scope.get("root_path") or settings.FORCE_SCRIPT_NAME or "")
+        return path in (self.path, f"{self.path}/", own, f"{own}/")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        if scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+            return
+        host = Headers(scope=scope).get("host", "")
+        if not validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS):
+            # A page that rebinds its own name to this address must not get further (MCP transports, DNS rebinding).
+            await refusal(421, "This host name is not served here.")(scope, receive, send)
+            return
+        await self._guarded(scope, receive, send)
+
+    # --- One request -----------------------------------------------------------------------------------
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the request and hand it to the SDK."""
+        headers = Headers(scope=scope)
+        if not self._origin_allowed(headers.get("origin")):
+            await refusal(403, "This web origin may not call the server.")(scope, receive, send)
+            return
+        if scope["method"] == "OPTIONS":
+            await Response(status_code=204, headers={"Allow": ", ".join(_METHODS)})(scope, receive, send)
+            return
+        resource = conf.resource_for(headers.get("host", ""))
+        identity = await self._authenticate(headers, resource)
+        if isinstance(identity, Response):
+            await identity(scope, receive, send)
+            return
+        if scope["method"] != "POST" and not conf.sessions():
+            # Without sessions there is no stream to open and nothing to delete; clients take the 405 as that.
+            response = refusal(405, "Without sessions this endpoint takes POST only.", {"Allow": "POST, OPTIONS"})
+            await response(scope, receive, send)
+            return
+        if not self._all_scopes <= identity.scopes:
+            receive, needed = await self._scopes_of_call(receive)
+            if needed - identity.scopes:
+                await _step_up(identity, needed, resource)(scope, receive, send)
+                return
+        if self._server is None:
+            logger.error("The ASGI server sent no lifespan events; start it with them on (uvicorn --lifespan on).")
+            await refusal(503, "The MCP server is not running.")(scope, receive, send)
+            return
+        await self._server.session_manager.handle_request(_with_identity(scope, identity), receive, send)
+
+    async def _authenticate(self, headers: Headers, resource: str) -> Identity | Response:
+        """Return who is calling, or the challenge to answer with."""
+        scopes = conf.default_scopes()
+        sent = headers.getlist("authorization")
+        if not sent:
+            return challenge(resource, scopes=scopes)
+        scheme, _, token = sent[0].strip().partition(" ")
+        if scheme.lower() != "bearer":
+            return challenge(resource, scopes=scopes)
+        token = token.strip()
+        if len(sent) > 1 or not _TOKEN68.fullmatch(token) or len(token) > MAXIMUM_TOKEN_LENGTH:
+            description = "Send one Authorization header with one well-formed Bearer token."
+            return challenge(resource, scopes=scopes, error="invalid_token", description=description)
+        try:
+            async with own_connections():
+                return await verify(token, resource)
+        except InvalidToken as error:
+            logger.info("Refused an access token for %s: %s.", resource, error)
+            description = "The access token is expired, revoked, or not for this resource."
+            return challenge(resource, scopes=scopes, error="invalid_token", description=description)
+        except DatabaseError:
+            logger.exception("An access token could not be looked up.")
+            return refusal(503, "Tokens cannot be checked right now; try again shortly.", {"Retry-After": "5"})
+
+    async def _scopes_of_call(self, receive: Receive) -> tuple[Receive, frozenset[str]]:
+        """Read ahead which tool is called; return the scopes it needs and a `receive` that starts over.
+
+        Only a caller who lacks some tool's scope comes here. The tool checks again (`mcpapp.registry`), so a body that
+        fools this reader gains nothing.
+        """
+        messages: list[Message] = []
+        body = b""
+        while len(body) <= conf.maximum_body_bytes():
+            message = await receive()
+            messages.append(message)
+            body += message.get("body", b"")
+            if not message.get("more_body"):
+                break
+
+        async def replay() -> Message:
+            return messages.pop(0) if messages else await receive()
+
+        try:
+            call = json.loads(body)
+        except (ValueError, RecursionError):
+            return replay, frozenset()
+        needed: set[str] = set()
+        for item in call if isinstance(call, list) else [call]:
+            if isinstance(item, dict) and item.get("method") == "tools/call" and isinstance(item.get("params"), dict):
+                name = item["params"].get("name")
+                if isinstance(name, str) and name in self.tools:
+                    needed |= self.tools[name].scopes
+        return replay, frozenset(needed)
+
+    # --- Origins ---------------------------------------------------------------------------------------
+
+    def _own_origins(self) -> frozenset[str]:
+        own = {f"{parts.scheme}://{parts.netloc}" for parts in map(urlsplit, conf.resources())}
+        return frozenset({*own, *conf.allowed_origins()})
+
+    def _origin_allowed(self, origin: str | None) -> bool:
+        """Return whether a web page may call us: ours, one on the person's own machine, or one the settings name."""
+        return (
+            origin is None
+            or "*" in self._origins
+            or origin in self._origins
+            or re.fullmatch(_LOOPBACK_ORIGIN, origin) is not None
+        )
+
+    # --- The process -----------------------------------------------------------------------------------
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        """Run the MCP server from startup to shutdown (ASGI lifespan)."""
+        async with AsyncExitStack() as stack:
+            while True:
+                message = await receive()
+                if message["type"] == "lifespan.startup":
+                    try:
+                        await stack.enter_async_context(self.running())
+                    except Exception as error:
+                        logger.exception("The MCP server could not start.")
+                        await send({"type": "lifespan.startup.failed", "message": str(error)})
+                        return
+                    await send({"type": "lifespan.startup.complete"})
+                elif message["type"] == "lifespan.shutdown":
+                    await stack.aclose()
+                    await send({"type": "lifespan.shutdown.complete"})
+                    return
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[MCPServer[Any]]:
+        """Build the MCP server and run it; each run has a new one, because the SDK's can run once."""
+        server = build_server(self.tools)
+        # The call makes the session manager; its Starlette application is not used. Host and origin were checked here.
+        server.streamable_http_app(
+            streamable_http_path=self.path,
+            stateless_http=not conf.sessions(),
+            max_request_body_size=conf.maximum_body_bytes(),
+            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
+        )
+        async with server.session_manager.run():
+            self._server = server
+            try:
+                yield server
+            finally:
+                self._server = None
+
+
+def _step_up(identity: Identity, needed: frozenset[str], resource: str) -> Response:
+    """Ask for the scopes granted and needed together, so that one consent serves and none is lost."""
+    wanted = (identity.scopes | needed) & frozenset(conf.scopes_supported())
+    missing = " ".join(sorted(needed - identity.scopes))
+    return challenge(
+        resource, scopes=wanted, error="insufficient_scope", description=f"This tool needs the scope {missing}."
+    )
+
+
+def _with_identity(scope: Scope, identity: Identity) -> Scope:
+    """Return a scope that carries the caller to the tools, and to the SDK, which ties sessions to it."""
+    user = AuthenticatedUser(
+        AccessToken(
+            token="",  # noqa: S106  (nothing behind this door needs the secret)
+            client_id=identity.client_id,
+            scopes=sorted(identity.scopes),
+            expires_at=identity.expires_at,
+            resource=identity.resource,
+            subject=str(identity.user.pk),
+        )
+    )
+    return {**scope, SCOPE_KEY: identity, "user": user}

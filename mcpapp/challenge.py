@@ -1,0 +1,56 @@
+"""What the resource server answers instead of serving: RFC 6750 §3 challenges and plain HTTP errors, as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Literal
+
+from starlette.responses import Response
+
+from mcpapp import conf
+
+BearerError = Literal["invalid_request", "invalid_token", "insufficient_scope"]
+_STATUS: dict[BearerError | None, int] = {
+    None: 401,
+    "invalid_request": 400,
+    "invalid_token": 401,
+    "insufficient_scope": 403,
+}
+
+
+def challenge(
+    resource: str, *, scopes: Iterable[str], error: BearerError | None = None, description: str = ""
+) -> Response:
+    """Return a Bearer challenge that tells a client where to sign in and what to ask for.
+
+    Without `error`, nothing was sent to be wrong (RFC 6750 §3.1). `scopes` are all that the client should ask for,
+    those it has included, so that stepping up never loses one.
+    """
+    metadata_url = conf.metadata_url(resource)
+    parameters = {"error": error, "error_description": description if error else ""}
+    parameters |= {"resource_metadata": metadata_url, "scope": " ".join(sorted(scopes))}
+    header = "Bearer " + ", ".join(f'{name}="{value}"' for name, value in parameters.items() if value)
+    if error is None:
+        body = {
+            "detail": "This MCP server is protected by OAuth. A client that supports MCP authorization signs in by "
+            "itself when it is given this URL.",
+            "resource_metadata": metadata_url,
+        }
+    else:
+        body = {"error": error, "error_description": description}
+    return _json(body, _STATUS[error], {"WWW-Authenticate": header})
+
+
+def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    """Return an error that signing in would not mend."""
+    return _json({"detail": detail}, status, headers)
+
+
+def _json(body: dict[str, str], status: int, headers: dict[str, str] | None = None) -> Response:
+    return Response(
+        json.dumps(body),
+        status_code=status,
+        media_type="application/json",
+        headers={"Cache-Control": "no-store", **(headers or {})},
+    )

@@ -1,0 +1,59 @@
+"""System checks: settings without which no client can connect are named at startup."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from django.core.checks import CheckMessage, Error, register
+from django.utils.module_loading import import_string
+
+from mcpapp import conf
+
+
+@register
+def check_resources(**_: Any) -> list[CheckMessage]:
+    """A resource is an absolute URL with a path and without a trailing slash, all of them with the same path."""
+    resources = conf.resources()
+    if not resources:
+        return [Error("MCPAPP['RESOURCES'] is empty.", hint="List the URL people paste.", id="mcpapp.E001")]
+    problems: list[CheckMessage] = []
+    for url in resources:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.netloc or not parts.path.strip("/") or url.endswith("/"):
+            problems.append(
+                Error(
+                    f"MCPAPP['RESOURCES'] has {url!r}, which is not an absolute URL with a path and no slash at its end.",
+                    hint="Clients compare it byte for byte with what people paste, like https://star.example/star.",
+                    id="mcpapp.E002",
+                )
+            )
+    if len({urlsplit(url).path for url in resources}) > 1:
+        problems.append(Error("The URLs in MCPAPP['RESOURCES'] have different paths.", id="mcpapp.E003"))
+    if not conf.authorization_servers():
+        problems.append(
+            Error("MCPAPP['AUTHORIZATION_SERVERS'] is empty.", hint="Clients would not know where to sign in.", id="mcpapp.E004")
+        )
+    return problems
+
+
+@register
+def check_token_lookup(**_: Any) -> list[CheckMessage]:
+    """The token lookup must exist, or every call would fail."""
+    try:
+        conf.token_lookup()
+    except (ImportError, AttributeError, ValueError) as error:
+        return [Error(f"MCPAPP['TOKEN_LOOKUP'] cannot be imported: {error}", id="mcpapp.E005")]
+    return []
+
+
+@register
+def check_tool_modules(**_: Any) -> list[CheckMessage]:
+    """The modules with tools must exist."""
+    problems: list[CheckMessage] = []
+    for name in conf.tool_modules():
+        try:
+            import_string(f"{name}.__name__")
+        except ImportError as error:
+            problems.append(Error(f"MCPAPP['TOOL_MODULES'] has {name!r}: {error}", id="mcpapp.E006"))
+    return problems

@@ -1,0 +1,17 @@
+"""The resource server's URLs under Django; include them at the root. The endpoint itself is `mcpapp.asgi`."""
+
+from django.urls import path, re_path
+
+from mcpapp.connect import connect_page
+from mcpapp.metadata import protected_resource_metadata
+
+app_name = "mcpapp"
+
+urlpatterns = [
+    path("", connect_page, name="connect"),
+    re_path(
+        r"^\.well-known/oauth-protected-resource(?P<resource_path>/.+)?$",
+        protected_resource_metadata,
+        name="resource-metadata",
+    ),
+]
