@@ -10,11 +10,13 @@ import re
 from typing import Any
 from urllib.parse import urlencode
 
+from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from oauth2_provider.exceptions import OAuthToolkitError
+from django.utils.decorators import method_decorator
+from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
 from oauth2_provider.scopes import get_scopes_backend
 from oauth2_provider.views import AuthorizationView
 from oauth2_provider.views.mixins import OAuthLibMixin
@@ -28,6 +30,7 @@ _S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7636 §4.2: BASE64URL(
 MAXIMUM_QUERY_LENGTH = 8192
 
 
+@method_decorator(login_not_required, name="dispatch")
 class ConsentView(AuthorizationView):  # type: ignore[misc]
     """GET shows what is asked, POST takes the answer."""
 
@@ -60,7 +63,14 @@ class ConsentView(AuthorizationView):  # type: ignore[misc]
             OAuthToolkitError: with the redirect URI when it can be trusted; FatalClientError, its subclass, when not.
         """
         self.application = None
-        scopes, credentials = super().validate_authorization_request(request)
+        try:
+            scopes, credentials = super().validate_authorization_request(request)
+        except FatalClientError:
+            raise
+        except OAuthToolkitError:
+            # The client and its redirect URI are in order; the error goes there, to schemes this client may use.
+            self.application = Application.objects.filter(client_id=request.GET.get("client_id")).first()
+            raise
         self.application = Application.objects.get(client_id=credentials["client_id"])
 
         def refuse(error: str, description: str) -> OAuthToolkitError:
@@ -212,7 +222,8 @@ def _private(response: HttpResponse) -> HttpResponse:
     No `form-action`: browsers apply it to the redirect after the form too, and an IPv6 loopback cannot be named in it.
     """
     response["Cache-Control"] = "no-store"
-    response["Referrer-Policy"] = "no-referrer"
+    # Not "no-referrer": browsers then post the form with `Origin: null`, which the CSRF check refuses.
+    response["Referrer-Policy"] = "same-origin"
     response["Content-Security-Policy"] = (
         "default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; base-uri 'none'; "
         "frame-ancestors 'none'"

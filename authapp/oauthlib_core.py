@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from django.http import HttpRequest
-from oauth2_provider.exceptions import FatalClientError
+from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
 from oauth2_provider.oauth2_backends import OAuthLibCore as DOTOAuthLibCore
 from oauthlib.oauth2.rfc6749 import errors
 
@@ -33,11 +33,23 @@ class OAuthLibCore(DOTOAuthLibCore):  # type: ignore[misc]
         ]
 
     def validate_authorization_request(self, request: HttpRequest) -> tuple[list[str], dict[str, Any]]:
-        """Check an authorization request; text that cannot be parsed is an `invalid_request` shown to the person."""
+        """Check an authorization request by its query string alone: what a form posts is only yes or no.
+
+        Raises:
+            FatalClientError: nobody can be told but the person; text that cannot be parsed is one of these.
+            OAuthToolkitError: the client can be told, at its redirect URI.
+        """
         try:
-            scopes, credentials = super().validate_authorization_request(request)
-        except (ValueError, UnicodeError) as error:
-            # oauthlib raises ValueError for a query such as `%zz`.
+            uri, http_method, _, headers = self._extract_params(request)
+            scopes, credentials = self.server.validate_authorization_request(
+                uri, http_method=http_method, body="", headers=headers
+            )
+        except errors.FatalClientError as error:
+            raise FatalClientError(error=error) from error
+        except errors.OAuth2Error as error:
+            raise OAuthToolkitError(error=error) from error
+        except ValueError as error:
+            # oauthlib raises it for a query such as `%zz`.
             raise FatalClientError(
                 error=errors.InvalidRequestFatalError(description="The query string cannot be parsed.")
             ) from error

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider.generators import generate_client_secret
 from oauth2_provider.scopes import get_scopes_backend
 from oauth2_provider.settings import oauth2_settings
@@ -44,6 +47,7 @@ class RegistrationView(DynamicClientRegistrationView):  # type: ignore[misc]
         return no_store(JsonResponse(_information(application, request, token, secret=secret), status=201))
 
 
+@method_decorator([csrf_exempt, login_not_required], name="dispatch")
 class ClientConfigurationView(DynamicClientRegistrationManagementView):  # type: ignore[misc]
     """GET, PUT and DELETE /o/register/{client_id}/ with the registration access token (RFC 7592 §2)."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import BadRequest, RequestDataTooBig, TooManyFieldsSent
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider import cimd
 from oauth2_provider.settings import oauth2_settings
 from oauth2_provider.views import RevokeTokenView as DOTRevokeTokenView
@@ -34,12 +37,15 @@ class FormEndpoint:
         # one, each sees what the other did. An error answer commits too: it may have revoked a family.
         with transaction.atomic():
             response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        if response.status_code >= 400:
+            response["Content-Type"] = "application/json"  # DOT sets none on errors raised while saving
         if response.status_code == 401:
             # RFC 6749 §5.2: the challenge of the scheme the client used; oauthlib says Bearer.
             response["WWW-Authenticate"] = f'Basic realm="{conf.issuer(request)}"'
         return no_store(response)
 
 
+@method_decorator([csrf_exempt, login_not_required], name="dispatch")
 class TokenView(FormEndpoint, DOTTokenView):  # type: ignore[misc]
     """POST /o/token/."""
 
@@ -57,6 +63,7 @@ class TokenView(FormEndpoint, DOTTokenView):  # type: ignore[misc]
         return response
 
 
+@method_decorator([csrf_exempt, login_not_required], name="dispatch")
 class RevokeTokenView(FormEndpoint, DOTRevokeTokenView):  # type: ignore[misc]
     """POST /o/revoke_token/."""
 

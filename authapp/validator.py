@@ -71,6 +71,17 @@ class Validator(OAuth2Validator):  # type: ignore[misc]
             return False
         return bool(super().validate_code(client_id, code, client, request, *args, **kwargs))
 
+    def confirm_redirect_uri(
+        self, client_id: str, code: str, redirect_uri: str, client: Application, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
+        """Answer a redirect URI other than the one of the authorization with `invalid_grant` (RFC 6749 §5.2).
+
+        oauthlib would say `invalid_request`.
+        """
+        if not super().confirm_redirect_uri(client_id, code, redirect_uri, client, request, *args, **kwargs):
+            raise errors.InvalidGrantError(description="Mismatching redirect URI.", request=request)
+        return True
+
     # --- Refresh tokens --------------------------------------------------------------------------------
 
     def validate_refresh_token(

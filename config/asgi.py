@@ -9,6 +9,8 @@ from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 
+from config import access_log
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 try:
@@ -19,6 +21,7 @@ try:
     from mcpapp.asgi import ResourceServer
 
     resource_server = ResourceServer()
+    access_log.install()
 except ImproperlyConfigured as error:
     sys.exit(f"Star cannot start: {error}")
 

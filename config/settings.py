@@ -162,6 +162,8 @@ ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
+# A whole office signs in from one address; guessing is what the limit on failures is for (allauth keeps its default).
+ACCOUNT_RATE_LIMITS = {"login": "300/m/ip"}
 EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
 
 # --- Language and time -------------------------------------------------------------------------------------

@@ -1,0 +1,395 @@
+"""The token and revocation endpoints (RFC 6749 §4.1.3–6, RFC 7009, RFC 7636, RFC 8707)."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from asgiref.sync import async_to_sync
+from django.utils import timezone
+from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
+
+from authapp.models import Application
+from authapp.tokens import find_access_token
+from tests.oauth import PKCE, RESOURCE, authorize, connected, post_form, redeem, refresh, registered
+
+pytestmark = pytest.mark.django_db
+
+AccessToken = get_access_token_model()
+RefreshToken = get_refresh_token_model()
+
+
+def code_for(user: Any, client_id: str, **parameters: Any) -> tuple[str, PKCE]:
+    pkce = PKCE()
+    return authorize(user, client_id, pkce, **parameters)["code"], pkce
+
+
+def assert_error(response: Any, error: str, status: int = 400) -> None:
+    assert (response.status_code, response.json()["error"]) == (status, error)
+    assert response["Cache-Control"] == "no-store"
+
+
+@pytest.mark.rfc("6749 5.1")
+def test_a_code_yields_a_bearer_token_and_a_refresh_token(alice: Any) -> None:
+    client_id = registered()["client_id"]
+    code, pkce = code_for(alice, client_id, scope="mcp:tools offline_access")
+    response = redeem(client_id, code, pkce)
+    tokens = response.json()
+    assert response.status_code == 200
+    assert (tokens["token_type"], tokens["expires_in"], tokens["scope"]) == (
+        "Bearer",
+        3600,
+        "mcp:tools offline_access",
+    )
+    assert tokens["access_token"] != tokens["refresh_token"]
+    assert response["Cache-Control"] == "no-store"
+    assert AccessToken.objects.get(user=alice).resource == [RESOURCE]
+
+
+def test_a_refresh_token_comes_whether_asked_for_or_not(alice: Any) -> None:
+    """Our choice: clients that do not know `offline_access` would sign people in every hour."""
+    assert connected(alice, scope="mcp:tools")[1]["refresh_token"]
+
+
+def test_neither_tokens_nor_codes_nor_secrets_are_stored_in_clear(alice: Any) -> None:
+    client = registered(token_endpoint_auth_method="client_secret_post")
+    code, pkce = code_for(alice, client["client_id"])
+    assert code not in str(get_grant_model().objects.values())
+    tokens = redeem(client["client_id"], code, pkce, client_secret=client["client_secret"]).json()
+    stored = str([list(model.objects.values()) for model in (AccessToken, RefreshToken, Application)])
+    for secret in (
+        tokens["access_token"],
+        tokens["refresh_token"],
+        client["client_secret"],
+        client["registration_access_token"],
+    ):
+        assert secret not in stored
+    assert client["client_id"] in stored
+
+
+@pytest.mark.rfc("6749 4.1.2")
+def test_a_code_works_once(alice: Any) -> None:
+    client_id = registered()["client_id"]
+    code, pkce = code_for(alice, client_id)
+    assert redeem(client_id, code, pkce).status_code == 200
+    assert_error(redeem(client_id, code, pkce), "invalid_grant")
+
+
+@pytest.mark.parametrize(
+    ("change", "error"),
+    [
+        ({"code_verifier": PKCE().verifier}, "invalid_grant"),
+        ({"code_verifier": None}, "invalid_request"),
+        ({"code_verifier": "é"}, "invalid_grant"),
+        ({"code": "unknown"}, "invalid_grant"),
+        ({"code": None}, "invalid_request"),
+        ({"redirect_uri": "http://127.0.0.1:7778/callback"}, "invalid_grant"),
+        ({"grant_type": None}, "invalid_request"),
+        ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
+        ({"grant_type": "password", "username": "alice", "password": "alice-password"}, "unsupported_grant_type"),
+        ({"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}, "unsupported_grant_type"),
+        ({"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}, "unsupported_grant_type"),
+        ({"grant_type": "openid"}, "unsupported_grant_type"),
+        ({"grant_type": "\x00"}, "invalid_request"),
+        ({"resource": "https://evil.example/"}, "invalid_target"),
+        ({"resource": "http://[::1"}, "invalid_target"),
+        ({"resource": [RESOURCE, "https://evil.example/"]}, "invalid_target"),
+        ({"code": ["a", "b"]}, "invalid_request"),
+        ({"code_verifier": ["a", "b"]}, "invalid_request"),
+        ({"code": "x" * 9000}, "invalid_request"),
+    ],
+    ids=lambda value: ascii(value)[:70],
+)
+def test_a_faulty_redemption_gets_the_error_of_the_rfc_and_loses_nothing(
+    alice: Any, change: dict[str, Any], error: str
+) -> None:
+    client_id = registered()["client_id"]
+    code, pkce = code_for(alice, client_id)
+    assert_error(redeem(client_id, code, pkce, **change), error)
+    assert redeem(client_id, code, pkce).status_code == 200, "the code still works for the one who has all of it"
+
+
+@pytest.mark.rfc("8707 2.2")
+@pytest.mark.parametrize("resource", [None, RESOURCE, f"{RESOURCE}/"])
+def test_a_token_is_for_our_resource_however_the_token_request_spells_it(alice: Any, resource: Any) -> None:
+    client_id = registered()["client_id"]
+    code, pkce = code_for(alice, client_id, resource=None)
+    assert redeem(client_id, code, pkce, resource=resource).status_code == 200
+    assert AccessToken.objects.get(user=alice).resource == [RESOURCE]
+
+
+def test_a_code_of_one_client_is_nothing_to_another(alice: Any) -> None:
+    mine, theirs = registered()["client_id"], registered()["client_id"]
+    code, pkce = code_for(alice, mine)
+    assert_error(redeem(theirs, code, pkce), "invalid_grant")
+    assert redeem(mine, code, pkce).status_code == 200
+
+
+def test_an_expired_code_is_refused(alice: Any) -> None:
+    client_id = registered()["client_id"]
+    code, pkce = code_for(alice, client_id)
+    grant = get_grant_model().objects.get()
+    assert timedelta(seconds=590) < grant.expires - timezone.now() <= timedelta(seconds=600)
+    grant.expires = timezone.now()
+    grant.save()
+    assert_error(redeem(client_id, code, pkce), "invalid_grant")
+
+
+# Client authentication (RFC 6749 §2.3)
+
+
+def basic(client_id: str, secret: str) -> dict[str, str]:
+    return {"authorization": "Basic " + base64.b64encode(f"{client_id}:{secret}".encode()).decode()}
+
+
+@pytest.mark.parametrize("method", ["client_secret_post", "client_secret_basic"])
+def test_a_confidential_client_authenticates_in_the_body_or_the_header(alice: Any, method: str) -> None:
+    client = registered(token_endpoint_auth_method=method)
+    client_id, secret = client["client_id"], client["client_secret"]
+    code, pkce = code_for(alice, client_id)
+    assert_error(redeem(client_id, code, pkce), "invalid_client", 401)
+    assert_error(redeem(client_id, code, pkce, client_secret="wrong"), "invalid_client", 401)
+    if method == "client_secret_post":
+        assert redeem(client_id, code, pkce, client_secret=secret).status_code == 200
+    else:
+        # The Python SDK names the client in the body as well.
+        assert redeem(client_id, code, pkce, headers=basic(client_id, secret)).status_code == 200
+
+
+@pytest.mark.rfc("6749 5.2")
+@pytest.mark.parametrize("header", ["Basic !!!", "Basic " + "é" * 8, "Basic ", "Basic Og==", "Basic /////w==", "Bearer x"])
+def test_credentials_that_cannot_be_read_are_answered_401_with_a_basic_challenge(alice: Any, header: str) -> None:
+    client = registered(token_endpoint_auth_method="client_secret_basic")
+    code, pkce = code_for(alice, client["client_id"])
+    response = redeem(client["client_id"], code, pkce, headers={"authorization": header})
+    assert_error(response, "invalid_client", 401)
+    assert response["WWW-Authenticate"].startswith("Basic ")
+
+
+def test_two_ways_to_authenticate_at_once_are_refused(alice: Any) -> None:
+    client = registered(token_endpoint_auth_method="client_secret_basic")
+    code, pkce = code_for(alice, client["client_id"])
+    both = {"headers": basic(client["client_id"], client["client_secret"]), "client_secret": client["client_secret"]}
+    assert_error(redeem(client["client_id"], code, pkce, **both), "invalid_request")
+
+
+@pytest.mark.parametrize("client_id", ["vanished", "", None, "a\x00b", "https://app.example/client.json"])
+def test_an_unknown_client_is_answered_401_invalid_client(client_id: Any) -> None:
+    """Clients register anew at this answer, so it must not be a 400."""
+    response = redeem(client_id, "code", PKCE())
+    if client_id == "a\x00b":
+        assert_error(response, "invalid_request")
+    else:
+        assert_error(response, "invalid_client", 401)
+
+
+def test_a_disabled_client_gets_no_token(alice: Any) -> None:
+    client_id = registered()["client_id"]
+    code, pkce = code_for(alice, client_id)
+    Application.objects.update(disabled_at=timezone.now())
+    assert_error(redeem(client_id, code, pkce), "invalid_client", 401)
+
+
+def test_a_disabled_user_gets_no_token(alice: Any) -> None:
+    client, tokens = connected(alice)
+    code, pkce = code_for(alice, client["client_id"])
+    alice.is_active = False
+    alice.save()
+    assert_error(redeem(client["client_id"], code, pkce), "invalid_grant")
+    assert_error(refresh(client["client_id"], tokens["refresh_token"]), "invalid_grant")
+    assert async_to_sync(find_access_token)(tokens["access_token"]) is None
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type"),
+    [
+        (b'{"grant_type": "authorization_code"}', "application/json"),
+        (b"", ""),
+        (b"\xff\xfe", "application/x-www-form-urlencoded"),
+        (b"grant_type=%ff&code=%zz", "application/x-www-form-urlencoded"),
+        (b"x" * 3_000_000, "application/x-www-form-urlencoded"),
+        (b"&".join(b"a%d=1" % n for n in range(1500)), "application/x-www-form-urlencoded"),
+        (b"--x\r\nbroken", "multipart/form-data; boundary=x"),
+        (b"a", "multipart/form-data"),
+    ],
+    ids=["JSON", "nothing", "bytes", "bad escapes", "too large", "too many fields", "broken multipart", "no boundary"],
+)
+def test_a_body_that_is_no_form_gets_an_error_of_the_rfc(body: bytes, content_type: str) -> None:
+    from tests.oauth import browser
+
+    for path in ("/o/token/", "/o/revoke_token/", "/token"):
+        response = browser().post(path, body, content_type=content_type)
+        assert response.status_code in {400, 401}
+        assert response.json()["error"] in {"invalid_request", "unsupported_grant_type", "invalid_client"}
+
+
+def test_parameters_in_the_url_are_refused(alice: Any) -> None:
+    client_id = registered()["client_id"]
+    code, pkce = code_for(alice, client_id)
+    form = {"grant_type": "authorization_code", "client_id": client_id, "code_verifier": pkce.verifier}
+    assert_error(post_form(f"/o/token/?code={code}", form), "invalid_request")
+    assert_error(post_form("/o/token/?%zz", form), "invalid_request")
+
+
+def test_other_methods_are_405() -> None:
+    from tests.oauth import browser
+
+    for path in ("/o/token/", "/o/revoke_token/", "/o/register/"):
+        for method in ("get", "put", "delete", "patch"):
+            assert getattr(browser(), method)(path).status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/o/token", "/token", "/o/token/"])
+def test_the_token_endpoint_answers_with_and_without_a_slash_and_at_the_root(alice: Any, path: str) -> None:
+    client, tokens = connected(alice)
+    form = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"], "client_id": client["client_id"]}
+    assert post_form(path, form).status_code == 200
+
+
+# Refresh (RFC 6749 §6, RFC 9700 §4.14; docs/decisions/0005)
+
+
+def test_a_refresh_yields_another_pair_with_the_same_scope_and_resource(alice: Any) -> None:
+    client, first = connected(alice, scope="mcp:tools offline_access")
+    second = refresh(client["client_id"], first["refresh_token"]).json()
+    assert second["scope"] == first["scope"]
+    assert {second["access_token"], second["refresh_token"]}.isdisjoint(first.values())
+    found = async_to_sync(find_access_token)(second["access_token"])
+    assert found is not None
+    assert found.resource == (RESOURCE,)
+
+
+def test_a_lost_answer_costs_nobody_their_login(alice: Any) -> None:
+    client, first = connected(alice)
+    lost = refresh(client["client_id"], first["refresh_token"])
+    again = refresh(client["client_id"], first["refresh_token"])
+    assert (lost.status_code, again.status_code) == (200, 200)
+    for pair in (lost.json(), again.json()):
+        assert pair["scope"] == "mcp:tools"
+        assert async_to_sync(find_access_token)(pair["access_token"]) is not None
+        assert refresh(client["client_id"], pair["refresh_token"]).status_code == 200
+    assert RefreshToken.objects.values("token_family").distinct().count() == 1
+
+
+@pytest.mark.rfc("9700 4.14.2")
+def test_a_replay_after_a_successor_was_used_ends_the_family(alice: Any) -> None:
+    client, first = connected(alice)
+    second = refresh(client["client_id"], first["refresh_token"]).json()
+    third = refresh(client["client_id"], second["refresh_token"]).json()
+    assert async_to_sync(find_access_token)(third["access_token"]) is not None
+    assert_error(refresh(client["client_id"], first["refresh_token"]), "invalid_grant")
+    assert_error(refresh(client["client_id"], third["refresh_token"]), "invalid_grant")
+    assert async_to_sync(find_access_token)(third["access_token"]) is None
+
+
+@pytest.mark.rfc("9700 4.14.2")
+def test_a_replay_after_the_overlap_ends_the_family(alice: Any) -> None:
+    client, first = connected(alice)
+    second = refresh(client["client_id"], first["refresh_token"]).json()
+    RefreshToken.objects.filter(revoked__isnull=False).update(revoked=timezone.now() - timedelta(seconds=61))
+    assert_error(refresh(client["client_id"], first["refresh_token"]), "invalid_grant")
+    assert_error(refresh(client["client_id"], second["refresh_token"]), "invalid_grant")
+
+
+def test_another_familys_replay_leaves_this_one_alone(alice: Any) -> None:
+    client, mine = connected(alice)
+    _, other = connected(alice, client)
+    refresh(client["client_id"], other["refresh_token"])
+    RefreshToken.objects.filter(revoked__isnull=False).update(revoked=timezone.now() - timedelta(seconds=61))
+    assert_error(refresh(client["client_id"], other["refresh_token"]), "invalid_grant")
+    assert refresh(client["client_id"], mine["refresh_token"]).status_code == 200
+
+
+def test_a_refresh_token_of_one_client_is_nothing_to_another(alice: Any) -> None:
+    client, tokens = connected(alice)
+    assert_error(refresh(registered()["client_id"], tokens["refresh_token"]), "invalid_grant")
+    assert refresh(client["client_id"], tokens["refresh_token"]).status_code == 200
+
+
+def test_a_refresh_token_lives_thirty_days_after_its_last_use(alice: Any) -> None:
+    client, tokens = connected(alice)
+    just_inside = timezone.now() - timedelta(days=30) + timedelta(minutes=1)
+    AccessToken.objects.filter(user=alice).update(expires=just_inside)
+    tokens = refresh(client["client_id"], tokens["refresh_token"]).json()
+    AccessToken.objects.filter(user=alice).update(expires=timezone.now() - timedelta(days=30, seconds=1))
+    assert_error(refresh(client["client_id"], tokens["refresh_token"]), "invalid_grant")
+
+
+@pytest.mark.rfc("6749 6")
+def test_a_refresh_can_narrow_the_scope_and_never_widen_it(alice: Any) -> None:
+    client, tokens = connected(alice, scope="mcp:tools mcp:write")
+    assert_error(
+        refresh(client["client_id"], tokens["refresh_token"], scope="mcp:tools offline_access"), "invalid_scope"
+    )
+    assert refresh(client["client_id"], tokens["refresh_token"], scope="mcp:tools").json()["scope"] == "mcp:tools"
+
+
+@pytest.mark.parametrize("resource", ["https://evil.example/", "http://[::1"])
+def test_a_refresh_cannot_change_the_resource(alice: Any, resource: str) -> None:
+    client, tokens = connected(alice)
+    assert_error(refresh(client["client_id"], tokens["refresh_token"], resource=resource), "invalid_target")
+    assert refresh(client["client_id"], tokens["refresh_token"], resource=RESOURCE).status_code == 200
+
+
+# Revocation (RFC 7009)
+
+
+@pytest.mark.rfc("7009 2.1")
+@pytest.mark.parametrize("kind", ["access_token", "refresh_token"])
+def test_revoking_either_token_ends_both(alice: Any, kind: str) -> None:
+    client, tokens = connected(alice)
+    response = post_form("/o/revoke_token/", {"client_id": client["client_id"], "token": tokens[kind]})
+    assert response.status_code == 200
+    assert async_to_sync(find_access_token)(tokens["access_token"]) is None
+    assert_error(refresh(client["client_id"], tokens["refresh_token"]), "invalid_grant")
+
+
+def test_another_client_revokes_nothing(alice: Any) -> None:
+    _, tokens = connected(alice)
+    other = registered()["client_id"]
+    post_form("/o/revoke_token/", {"client_id": other, "token": tokens["access_token"]})
+    assert async_to_sync(find_access_token)(tokens["access_token"]) is not None
+
+
+def test_revocation_needs_a_token_and_a_client(alice: Any) -> None:
+    assert_error(post_form("/o/revoke_token/", {"client_id": registered()["client_id"]}), "invalid_request")
+    assert_error(post_form("/o/revoke_token/", {"token": "x"}), "invalid_client", 401)
+
+
+# The lookup that the resource server uses
+
+
+def test_the_lookup_tells_who_through_what_with_which_scopes(alice: Any) -> None:
+    client, tokens = connected(alice, scope="mcp:tools offline_access")
+    found = async_to_sync(find_access_token)(tokens["access_token"])
+    assert found is not None
+    assert (found.user, found.client_id, found.client_name) == (alice, client["client_id"], "Test client")
+    assert found.scopes == {"mcp:tools", "offline_access"}
+    assert found.resource == (RESOURCE,)
+    assert 3590 < found.expires_at - timezone.now().timestamp() <= 3600
+
+
+@pytest.mark.parametrize("ended", ["expired", "deleted", "client disabled", "user disabled", "client deleted"])
+def test_the_lookup_finds_nothing_once_a_token_has_ended(alice: Any, ended: str) -> None:
+    _, tokens = connected(alice)
+    assert async_to_sync(find_access_token)(tokens["access_token"]) is not None
+    if ended == "expired":
+        AccessToken.objects.filter(user=alice).update(expires=timezone.now())
+    elif ended == "deleted":
+        AccessToken.objects.filter(user=alice).delete()
+    elif ended == "client disabled":
+        Application.objects.update(disabled_at=timezone.now())
+    elif ended == "user disabled":
+        alice.is_active = False
+        alice.save()
+    else:
+        Application.objects.all().delete()
+    assert async_to_sync(find_access_token)(tokens["access_token"]) is None
+
+
+def test_a_refresh_token_a_registration_token_and_a_code_are_no_access_tokens(alice: Any) -> None:
+    client, tokens = connected(alice)
+    for other in (tokens["refresh_token"], client["registration_access_token"], "", "x" * 10_000):
+        assert async_to_sync(find_access_token)(other) is None

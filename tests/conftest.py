@@ -1,0 +1,202 @@
+"""Fixtures: three people, the MCP endpoint in process, and a real server."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Group
+from django.core.cache import cache
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache() -> None:
+    """Rate limits count in the cache; no test shall feel another's."""
+    cache.clear()
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+# Alice owns, Bob shares, Charlie is outside.
+
+
+@pytest.fixture
+def alice(db: None) -> Any:
+    user = get_user_model().objects.create_user("alice", password="alice-password", first_name="Alice")
+    user.groups.add(Group.objects.create(name="Owners"))
+    return user
+
+
+@pytest.fixture
+def bob(db: None) -> Any:
+    return get_user_model().objects.create_user("bob", password="bob-password", first_name="Bob")
+
+
+@pytest.fixture
+def charlie(db: None) -> Any:
+    return get_user_model().objects.create_user("charlie", password="charlie-password", first_name="Charlie")
+
+
+@pytest.fixture
+async def endpoint(transactional_db: None) -> AsyncIterator[httpx2.AsyncClient]:
+    """The whole ASGI application in process, with the MCP server running. Other threads see committed rows only."""
+    from config.asgi import application, resource_server
+
+    async with (
+        resource_server.running(),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(application), base_url="http://127.0.0.1:8000") as client,
+    ):
+        yield client
+
+
+# A real server
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class LiveServer:
+    """A server process with a database of its own; `url` is its PUBLIC_URL."""
+
+    def __init__(self, folder: Path, database_url: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.log = folder / "server.log"
+        self.process: subprocess.Popen[bytes] | None = None
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if name not in {"PUBLIC_URL", "RUN_MAIN"}},
+            "DEBUG": "true",
+            "PORT": str(self.port),
+            "DATABASE_URL": database_url,
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def manage(self, *arguments: str) -> str:
+        """Run a management command to its end; return what it printed."""
+        done = subprocess.run(
+            [sys.executable, "manage.py", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def start(self, *command: str) -> None:
+        """Start a server command and wait until it answers."""
+        with self.log.open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, *command],
+                cwd=ROOT,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            assert self.process.poll() is None, self.log.read_text()
+            try:
+                if httpx2.get(f"{self.url}/star", trust_env=False).status_code == 401:
+                    return
+            except httpx2.TransportError:
+                time.sleep(0.05)
+        raise AssertionError(f"The server did not answer:\n{self.log.read_text()}")
+
+    def stop(self) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.terminate()
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait(10)
+
+
+@contextmanager
+def live_database(folder: Path) -> Iterator[str]:
+    """Make an empty database of the kind the tests run on; yield its URL."""
+    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
+        yield f"sqlite:///{folder / 'live.sqlite3'}"
+        return
+    import psycopg
+    from psycopg import sql
+
+    url = os.environ["DATABASE_URL"]
+    name = sql.Identifier(f"star_live_{secrets.token_hex(4)}")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
+        try:
+            yield urlsplit(url)._replace(path=f"/{name._obj[0]}").geturl()
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+
+
+@pytest.fixture(scope="session")
+def prepared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    """A migrated database with the development people, and a server over it that is not started."""
+    folder = tmp_path_factory.mktemp("live")
+    with live_database(folder) as database_url:
+        server = LiveServer(folder, database_url)
+        server.manage("migrate", "--verbosity", "0")
+        server.manage("create_development_people")
+        yield server
+
+
+@pytest.fixture(scope="session")
+def live_server_url(prepared_server: LiveServer) -> Iterator[str]:
+    """`manage.py runserver` on a free port, signed in to as demo, demo2 and admin."""
+    prepared_server.start("manage.py", "runserver", "--noreload", str(prepared_server.port))
+    yield prepared_server.url
+    prepared_server.stop()
+
+
+@pytest.fixture
+def new_server(tmp_path: Path) -> Iterator[Callable[[], LiveServer]]:
+    """Make further servers, each over an empty migrated database of its own."""
+    servers: list[LiveServer] = []
+    databases: list[Any] = []
+
+    def make() -> LiveServer:
+        folder = tmp_path / f"server{len(servers)}"
+        folder.mkdir()
+        database = live_database(folder)
+        databases.append(database)
+        server = LiveServer(folder, database.__enter__())
+        servers.append(server)
+        server.manage("migrate", "--verbosity", "0")
+        server.manage("create_development_people")
+        return server
+
+    yield make
+    for server in servers:
+        server.stop()
+    for database in databases:
+        database.__exit__(None, None, None)

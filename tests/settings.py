@@ -1,0 +1,14 @@
+"""The settings of the site as development has them, whatever the environment of the person who runs the tests says."""
+
+import os
+
+os.environ.update(DEBUG="true", PORT="8000", PUBLIC_URL="", SECRET_KEY="", ALLOWED_HOSTS="127.0.0.1", MCP_PATH="/star")
+for name in ("ALLOWED_ORIGINS", "ALLOW_SIGNUP", "CLIENT_ID_METADATA_DOCUMENTS", "REDIS_URL", "LOG_LEVEL"):
+    os.environ.pop(name, None)
+
+from config.settings import *  # noqa: E402, F403
+from config.settings import PASSWORD_HASHERS as SITE_PASSWORD_HASHERS  # noqa: E402
+
+# Signing people in is not what most tests are about, and the site's hasher takes a third of a second.
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *SITE_PASSWORD_HASHERS]
+EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
