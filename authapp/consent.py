@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
@@ -141,6 +141,7 @@ class ConsentView(AuthorizationView):  # type: ignore[misc]
             **kwargs
             | {
                 "application": self.application,
+                "client_host": urlsplit(credentials["client_id"]).hostname,  # of a metadata document's URL, else None
                 "action": self.request.get_full_path(),
                 "redirect_uri": redirect_uri,
                 "redirect_destination": redirect_uris.destination(redirect_uri),

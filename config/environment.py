@@ -79,3 +79,15 @@ def secret_key(text: str, *, debug: bool) -> str:
     raise ImproperlyConfigured(
         "SECRET_KEY is not set. Set it to a long random text, or set DEBUG=true to try Star on this machine."
     )
+
+
+def database(text: str, *, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Return Django's settings of the database that a URL names; SQLite and PostgreSQL are what Star is tested on."""
+    if text.partition("://")[0] not in {"sqlite", "postgres", "postgresql"}:
+        raise ImproperlyConfigured(
+            "DATABASE_URL must start with sqlite:/// or postgres://, like postgres://user:password@host:5432/name."
+        )
+    try:
+        return dict(parse(text))
+    except ValueError as error:
+        raise ImproperlyConfigured("DATABASE_URL must look like postgres://user:password@host:5432/name.") from error

@@ -103,16 +103,9 @@ TEMPLATES = [
 
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-_database: dict[str, Any] = dict(
-    read(
-        env.db_url,
-        "DATABASE_URL",
-        "like sqlite:///path/to/file.sqlite3 or postgres://user:password@host:5432/name",
-        default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}",
-    )
+_database: dict[str, Any] = environment.database(
+    env.str("DATABASE_URL", default=f"sqlite:///{BASE_DIR / 'db.sqlite3'}"), parse=environ.Env.db_url_config
 )
-if _database.get("ENGINE") not in {"django.db.backends.sqlite3", "django.db.backends.postgresql"}:
-    raise ImproperlyConfigured("DATABASE_URL must start with sqlite:/// or postgres://; Star is tested on these two.")
 if _database["ENGINE"] == "django.db.backends.sqlite3":
     _database["OPTIONS"] = {
         # Readers never wait for the writer, and a writer that must wait does so at BEGIN, never half-way.
@@ -296,6 +289,8 @@ LOGGING = {
         "authapp": {"level": LOG_LEVEL},
         "mcpapp": {"level": LOG_LEVEL},
         "mcp": {"level": "WARNING"},
+        # Scanners send any Host; the 400 they get says it all.
+        "django.security.DisallowedHost": {"level": "CRITICAL"},
         "django": {"handlers": ["console"], "level": "INFO", "propagate": False},
     },
 }

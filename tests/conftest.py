@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -140,34 +140,60 @@ class LiveServer:
                 self.process.wait(10)
 
 
-@contextmanager
-def live_database(folder: Path) -> Iterator[str]:
-    """Make an empty database of the kind the tests run on; yield its URL."""
-    if settings.DATABASES["default"]["ENGINE"].endswith("sqlite3"):
-        yield f"sqlite:///{folder / 'live.sqlite3'}"
-        return
-    import psycopg
-    from psycopg import sql
+class LiveDatabases:
+    """Databases for real servers, of the kind the tests run on; each is a copy of one that was migrated once."""
 
-    url = os.environ["DATABASE_URL"]
-    name = sql.Identifier(f"star_live_{secrets.token_hex(4)}")
-    with psycopg.connect(url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(name))
-        try:
-            yield urlsplit(url)._replace(path=f"/{name._obj[0]}").geturl()
-        finally:
-            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(name))
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.made: list[str] = []
+        self.is_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+        self.template = self._make(None)
+        server = LiveServer(folder, self.url(self.template))
+        server.manage("migrate", "--verbosity", "0")
+        server.manage("create_development_people")
+
+    def url(self, name: str) -> str:
+        if self.is_sqlite:
+            return f"sqlite:///{self.folder / name}"
+        return urlsplit(os.environ["DATABASE_URL"])._replace(path=f"/{name}").geturl()
+
+    def copy(self) -> str:
+        """Make another database; return its URL."""
+        return self.url(self._make(self.template))
+
+    def _make(self, template: str | None) -> str:
+        name = f"star_live_{secrets.token_hex(4)}"
+        self.made.append(name)
+        if self.is_sqlite:
+            if template:
+                shutil.copyfile(self.folder / template, self.folder / name)
+        else:
+            self._execute(f"CREATE DATABASE {name}" + (f" TEMPLATE {template}" if template else ""))
+        return name
+
+    def drop(self) -> None:
+        if not self.is_sqlite:
+            for name in self.made:
+                self._execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _execute(self, statement: str) -> None:
+        import psycopg
+
+        with psycopg.connect(os.environ["DATABASE_URL"], autocommit=True) as connection:
+            connection.execute(statement.encode())
 
 
 @pytest.fixture(scope="session")
-def prepared_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+def live_databases(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDatabases]:
+    databases = LiveDatabases(tmp_path_factory.mktemp("databases"))
+    yield databases
+    databases.drop()
+
+
+@pytest.fixture(scope="session")
+def prepared_server(tmp_path_factory: pytest.TempPathFactory, live_databases: LiveDatabases) -> LiveServer:
     """A migrated database with the development people, and a server over it that is not started."""
-    folder = tmp_path_factory.mktemp("live")
-    with live_database(folder) as database_url:
-        server = LiveServer(folder, database_url)
-        server.manage("migrate", "--verbosity", "0")
-        server.manage("create_development_people")
-        yield server
+    return LiveServer(tmp_path_factory.mktemp("live"), live_databases.copy())
 
 
 @pytest.fixture(scope="session")
@@ -179,24 +205,16 @@ def live_server_url(prepared_server: LiveServer) -> Iterator[str]:
 
 
 @pytest.fixture
-def new_server(tmp_path: Path) -> Iterator[Callable[[], LiveServer]]:
-    """Make further servers, each over an empty migrated database of its own."""
+def new_server(tmp_path: Path, live_databases: LiveDatabases) -> Iterator[Callable[[], LiveServer]]:
+    """Make further servers that are not started, each over a database of its own."""
     servers: list[LiveServer] = []
-    databases: list[Any] = []
 
     def make() -> LiveServer:
         folder = tmp_path / f"server{len(servers)}"
         folder.mkdir()
-        database = live_database(folder)
-        databases.append(database)
-        server = LiveServer(folder, database.__enter__())
-        servers.append(server)
-        server.manage("migrate", "--verbosity", "0")
-        server.manage("create_development_people")
-        return server
+        servers.append(LiveServer(folder, live_databases.copy()))
+        return servers[-1]
 
     yield make
     for server in servers:
         server.stop()
-    for database in databases:
-        database.__exit__(None, None, None)

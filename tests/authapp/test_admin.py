@@ -1,0 +1,115 @@
+"""The admin: everything can be found, nothing secret can be seen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.test import Client
+from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
+
+from authapp.models import Application, Connection
+from tests.oauth import PKCE, authorize, browser, connected, refresh, registered
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def admin_browser() -> Client:
+    return browser(get_user_model().objects.create_superuser("root", password="root-password"))
+
+
+@pytest.fixture
+def lived(alice: Any, bob: Any) -> list[str]:
+    """Clients, codes and tokens of two people; returns every secret that was handed out."""
+    client = registered(token_endpoint_auth_method="client_secret_post", client_name="Secretive")
+    public, tokens = connected(alice)
+    renewed = refresh(public["client_id"], tokens["refresh_token"]).json()
+    connected(bob, public)
+    code = authorize(alice, public["client_id"], PKCE())["code"]
+    return [
+        client["client_secret"],
+        client["registration_access_token"],
+        public["registration_access_token"],
+        *(tokens[name] for name in ("access_token", "refresh_token")),
+        *(renewed[name] for name in ("access_token", "refresh_token")),
+        code,
+    ]
+
+
+MODELS = [Application, Connection, get_access_token_model(), get_refresh_token_model(), get_grant_model()]
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
+def test_lists_and_pages_show_people_and_clients_but_no_secret(
+    admin_browser: Client, lived: list[str], model: Any
+) -> None:
+    base = f"/admin/{model._meta.app_label}/{model._meta.model_name}/"
+    pages = [base, f"{base}?q=alice"] + [f"{base}{row.pk}/change/" for row in model.objects.all()]
+    digests = set(get_access_token_model().objects.values_list("token_checksum", flat=True))
+    digests |= set(get_refresh_token_model().objects.values_list("token_checksum", flat=True))
+    digests |= set(get_grant_model().objects.values_list("code", flat=True))
+    digests |= set(Application.objects.exclude(client_secret="").values_list("client_secret", flat=True))
+    assert len(pages) > 2
+    assert digests
+    for page in pages:
+        response = admin_browser.get(page)
+        assert response.status_code == 200, page
+        text = response.content.decode()
+        assert not [secret for secret in [*lived, *digests] if secret in text], page
+
+
+def test_clients_are_found_by_name_identifier_redirect_and_person(admin_browser: Client, lived: list[str]) -> None:
+    client_id = Application.objects.get(name="Test client").client_id
+    for query in ("Test client", client_id, "127.0.0.1:7777", "alice"):
+        text = admin_browser.get("/admin/authapp/application/", {"q": query}).content.decode()
+        assert "Test client" in text, query
+    assert "Secretive" not in admin_browser.get("/admin/authapp/application/", {"q": "alice"}).content.decode()
+
+
+def test_a_person_leads_to_their_clients_and_a_client_to_its_people(
+    admin_browser: Client, lived: list[str], alice: Any
+) -> None:
+    application = Application.objects.get(name="Test client")
+    person = admin_browser.get(f"/admin/auth/user/{alice.pk}/change/").content.decode()
+    assert f'/admin/authapp/application/{application.pk}/change/"' in person
+    client = admin_browser.get(f"/admin/authapp/application/{application.pk}/change/").content.decode()
+    assert f'/admin/auth/user/{alice.pk}/change/"' in client
+
+
+def test_disabling_a_client_in_the_admin_ends_its_access(admin_browser: Client, alice: Any) -> None:
+    client, tokens = connected(alice)
+    selected = {"_selected_action": [Application.objects.get().pk]}
+    admin_browser.post("/admin/authapp/application/", {"action": "disable", **selected})
+    assert refresh(client["client_id"], tokens["refresh_token"]).status_code == 401
+    admin_browser.post("/admin/authapp/application/", {"action": "enable", **selected})
+    assert refresh(client["client_id"], tokens["refresh_token"]).status_code == 200
+
+
+def test_the_admin_refuses_a_redirect_uri_that_a_registration_would_refuse(admin_browser: Client) -> None:
+    form = {
+        "client_id": "by-hand",
+        "client_type": "public",
+        "authorization_grant_type": "authorization-code",
+        "client_secret": "x" * 40,
+        "name": "By hand",
+        "redirect_uris": "http://evil.example/cb",
+        "algorithm": "",
+        "grant_types": "[]",
+        "response_types": "[]",
+        "contacts": "[]",
+        "connections-TOTAL_FORMS": "0",
+        "connections-INITIAL_FORMS": "0",
+    }
+    response = admin_browser.post("/admin/authapp/application/add/", form)
+    assert response.status_code == 200
+    assert "use https://" in response.content.decode()
+    response = admin_browser.post("/admin/authapp/application/add/", form | {"redirect_uris": "https://app.example/cb"})
+    assert response.status_code == 302, response.content.decode()
+    assert Application.objects.get().registration_source == "manual"
+
+
+def test_the_admins_sign_in_is_the_sites(client: Client) -> None:
+    response = browser().get("/admin/", follow=True)
+    assert response.redirect_chain[-1][0].startswith("/accounts/login/")

@@ -1,0 +1,85 @@
+"""Tokens of any shape in the database, and MCP messages of both eras."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+from django.utils import timezone
+from oauth2_provider.models import get_access_token_model
+
+from authapp.models import Application
+from tests.oauth import CALLBACK, RESOURCE
+
+ACCEPT = "application/json, text/event-stream"
+MODERN = "2026-07-28"
+
+
+def make_token(user: Any, *, scope: str = "mcp:tools", resource: list[str] | None = None, seconds: int = 3600) -> str:
+    """Store an access token and return it."""
+    application, _ = Application.objects.get_or_create(
+        name="Tester",
+        defaults={
+            "redirect_uris": CALLBACK,
+            "client_type": Application.CLIENT_PUBLIC,
+            "authorization_grant_type": Application.GRANT_AUTHORIZATION_CODE,
+        },
+    )
+    token = secrets.token_urlsafe(32)
+    get_access_token_model().objects.create(
+        user=user,
+        application=application,
+        token_checksum=hashlib.sha256(token.encode()).hexdigest(),
+        expires=timezone.now() + timedelta(seconds=seconds),
+        scope=scope,
+        resource=[RESOURCE] if resource is None else resource,
+    )
+    return token
+
+
+def message(method: str, params: dict[str, Any] | None = None, *, era: str = "legacy") -> dict[str, Any]:
+    """Return the arguments of an HTTP POST that sends one JSON-RPC request."""
+    params = dict(params or {})
+    headers = {"Accept": ACCEPT, "Content-Type": "application/json"}
+    if era == MODERN:
+        params["_meta"] = {
+            "io.modelcontextprotocol/protocolVersion": MODERN,
+            "io.modelcontextprotocol/clientInfo": {"name": "tests", "version": "1"},
+            "io.modelcontextprotocol/clientCapabilities": {},
+        }
+        headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
+        if "name" in params:
+            headers["Mcp-Name"] = params["name"]
+    else:
+        headers["MCP-Protocol-Version"] = "2025-11-25"
+    body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+    return {"content": json.dumps(body), "headers": headers}
+
+
+async def send(endpoint: httpx2.AsyncClient, token: str | None, method: str, params: Any = None, **options: Any) -> Any:
+    """POST one message; return the response."""
+    request = message(method, params, **options)
+    if token is not None:
+        request["headers"]["Authorization"] = f"Bearer {token}"
+    return await endpoint.post("/star", **request)
+
+
+def payload(response: Any) -> dict[str, Any]:
+    """Return the JSON-RPC message of a response, be it JSON or an event stream."""
+    text = response.text
+    if response.headers["content-type"].startswith("text/event-stream"):
+        text = next(line.removeprefix("data:") for line in text.splitlines() if line.startswith("data:"))
+    decoded: dict[str, Any] = json.loads(text)
+    return decoded
+
+
+async def call(endpoint: httpx2.AsyncClient, token: str, tool: str, era: str = "legacy", **arguments: Any) -> dict[str, Any]:
+    """Call a tool; return its result."""
+    response = await send(endpoint, token, "tools/call", {"name": tool, "arguments": arguments}, era=era)
+    assert response.status_code == 200, response.text
+    result: dict[str, Any] = payload(response)["result"]
+    return result

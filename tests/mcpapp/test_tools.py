@@ -1,0 +1,202 @@
+"""Tools: found in every app, run as the person who signed in, in both eras."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import types
+from typing import Any
+
+import anyio
+import httpx2
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth import get_user_model
+from django.db import connection
+
+from mcpapp import registry
+from mcpapp.identity import Identity, NotAuthenticated, acting_as, current_identity, current_user
+from tests.mcpapp.helpers import MODERN, call, make_token, payload, send
+
+pytestmark = pytest.mark.anyio
+ERAS = ["legacy", MODERN]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_protected_data_names_the_person_and_something_of_theirs(
+    endpoint: httpx2.AsyncClient, alice: Any, bob: Any, era: str
+) -> None:
+    for user, groups in ((alice, ["Owners"]), (bob, [])):
+        token = await sync_to_async(make_token)(user)
+        data = (await call(endpoint, token, "protected-data", era))["structuredContent"]
+        assert (data["username"], data["groups"], data["client"]) == (user.username, groups, "Tester")
+        assert data["scopes"] == ["mcp:tools"]
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_both_example_tools_are_listed_with_what_clients_need(
+    endpoint: httpx2.AsyncClient, alice: Any, era: str
+) -> None:
+    token = await sync_to_async(make_token)(alice)
+    result = payload(await send(endpoint, token, "tools/list", era=era))["result"]
+    tools = {tool["name"]: tool for tool in result["tools"]}
+    assert {"public-info", "protected-data"} <= tools.keys()
+    assert tools["protected-data"]["annotations"]["readOnlyHint"] is True
+    assert "signed in" in tools["protected-data"]["description"]
+    assert tools["protected-data"]["inputSchema"]["type"] == "object"
+
+
+async def test_an_older_client_starts_with_initialize_and_gets_no_session(
+    endpoint: httpx2.AsyncClient, alice: Any
+) -> None:
+    token = await sync_to_async(make_token)(alice)
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    response = await send(endpoint, token, "initialize", hello)
+    result = payload(response)["result"]
+    assert result["protocolVersion"] == "2025-06-18"
+    assert result["serverInfo"]["name"] == "star"
+    assert "mcp-session-id" not in response.headers
+
+
+async def test_the_newest_clients_discover_the_server(endpoint: httpx2.AsyncClient, alice: Any) -> None:
+    token = await sync_to_async(make_token)(alice)
+    result = payload(await send(endpoint, token, "server/discover", era=MODERN))["result"]
+    assert MODERN in result["supportedVersions"]
+
+
+async def test_an_unknown_tool_is_an_error_and_no_crash(endpoint: httpx2.AsyncClient, alice: Any) -> None:
+    token = await sync_to_async(make_token)(alice)
+    response = await send(endpoint, token, "tools/call", {"name": "nothing", "arguments": {}})
+    assert response.status_code == 200
+    answer = payload(response)
+    assert "error" in answer or answer["result"]["isError"]
+
+
+async def test_twenty_people_at_once_each_get_their_own(endpoint: httpx2.AsyncClient) -> None:
+    def make() -> dict[str, str]:
+        create = get_user_model().objects.create_user
+        return {name: make_token(create(name)) for name in (f"person{number}" for number in range(20))}
+
+    tokens = await sync_to_async(make)()
+    got: dict[str, str] = {}
+
+    async def ask(name: str, token: str, era: str) -> None:
+        got[name] = (await call(endpoint, token, "protected-data", era))["structuredContent"]["username"]
+
+    async with anyio.create_task_group() as group:
+        for number, (name, token) in enumerate(tokens.items()):
+            group.start_soon(ask, name, token, ERAS[number % 2])
+    assert got == {name: name for name in tokens}
+
+
+# Declaring tools
+
+
+@pytest.fixture
+def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, registry.ToolDefinition]:
+    """An empty registry that the endpoint does not see."""
+    empty: dict[str, registry.ToolDefinition] = {}
+    monkeypatch.setattr(registry, "_tools", empty)
+    return empty
+
+
+def test_a_tool_in_any_installed_app_is_found(
+    tools: dict[str, Any], monkeypatch: pytest.MonkeyPatch, settings: Any
+) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "TOOL_MODULES": []}
+    module = types.ModuleType("authapp.mcp_tools")
+
+    def import_it(name: str, *_: Any) -> types.ModuleType:
+        @registry.tool("found")
+        def found() -> str:
+            """A tool of another app."""
+            return "here"
+
+        return module
+
+    monkeypatch.setattr("mcpapp.registry.autodiscover_modules", import_it)
+    assert registry.discover().keys() == {"found"}
+
+
+def test_two_tools_with_one_name_stop_the_start_with_both_places(tools: dict[str, Any]) -> None:
+    @registry.tool("same")
+    def one() -> str:
+        return ""
+
+    with pytest.raises(registry.DuplicateTool, match="one.*two"):
+
+        @registry.tool("same")
+        def two() -> str:
+            return ""
+
+
+def test_a_tool_is_named_after_its_function_and_needs_the_default_scope(tools: dict[str, Any]) -> None:
+    @registry.tool()
+    def what_is_new() -> str:
+        return ""
+
+    assert tools["what-is-new"].scopes == {"mcp:tools"}
+
+
+def identity(user: Any, *scopes: str) -> Identity:
+    return Identity(user=user, client_id="c", client_name="", scopes=frozenset(scopes), resource="r", expires_at=0)
+
+
+async def test_a_plain_function_runs_in_a_thread_as_the_caller(
+    tools: dict[str, Any], alice: Any, transactional_db: None
+) -> None:
+    seen: dict[str, Any] = {}
+
+    @registry.tool("plain", scopes=["mcp:tools"])
+    def plain(word: str) -> str:
+        seen.update(thread=threading.get_ident(), user=current_user(), people=get_user_model().objects.count())
+        return word
+
+    guarded = registry._guarded(tools["plain"])
+    with acting_as(identity(alice, "mcp:tools")):
+        assert await guarded(word="hi") == "hi"
+    assert seen["user"] == alice
+    assert seen["thread"] != threading.get_ident()
+    assert seen["people"] == 1
+
+
+async def test_a_tool_without_its_scope_does_not_run(tools: dict[str, Any]) -> None:
+    ran: list[int] = []
+
+    @registry.tool("guarded", scopes=["mcp:write"])
+    async def tool() -> None:
+        ran.append(1)
+
+    guarded = registry._guarded(tools["guarded"])
+    with acting_as(identity(None, "mcp:tools")), pytest.raises(Exception, match="mcp:write"):
+        await guarded()
+    with pytest.raises(NotAuthenticated):
+        await guarded()
+    assert ran == []
+    with acting_as(identity(None, "mcp:write")):
+        await guarded()
+    assert ran == [1]
+
+
+def test_outside_a_call_there_is_nobody() -> None:
+    with pytest.raises(NotAuthenticated):
+        current_identity()
+
+
+async def test_reading_who_is_calling_makes_no_query(alice: Any, transactional_db: None) -> None:
+    with acting_as(identity(alice, "mcp:tools")):
+
+        def count() -> int:
+            with pytest.MonkeyPatch.context() as patch:
+                queries: list[str] = []
+                patch.setattr(connection, "execute_wrappers", [lambda *a: queries.append("x") or a[0](*a[1:])])
+                assert str(current_user()) == "alice"
+                assert current_identity().user.get_full_name() == "Alice"
+                return len(queries)
+
+        assert await sync_to_async(count)() == 0
+
+
+def test_the_modules_of_the_settings_hold_the_examples() -> None:
+    assert "mcpapp.tools" in sys.modules
+    assert {"public-info", "protected-data"} <= registry.discover().keys()
