@@ -35,6 +35,13 @@ class Validator(OAuth2Validator):  # type: ignore[misc]
 
     # --- Clients ---------------------------------------------------------------------------------------
 
+    def _load_application(self, client_id: str | None, request: Request) -> Application | None:
+        """Find no client under an identifier with a NUL, which PostgreSQL refuses to look for."""
+        if client_id and "\x00" in client_id:
+            return None
+        application: Application | None = super()._load_application(client_id, request)
+        return application
+
     def _authenticate_basic_auth(self, request: Request) -> bool:
         """Answer a header that is not ASCII or not base64 with `invalid_client`, not with an exception."""
         try:

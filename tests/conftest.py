@@ -16,10 +16,12 @@ from urllib.parse import urlsplit
 
 import httpx2
 import pytest
+from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.core.cache import cache
+from django.db import connections
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,6 +67,7 @@ async def endpoint(transactional_db: None) -> AsyncIterator[httpx2.AsyncClient]:
         httpx2.AsyncClient(transport=httpx2.ASGITransport(application), base_url="http://127.0.0.1:8000") as client,
     ):
         yield client
+    await sync_to_async(connections.close_all)()  # what the test itself opened in asgiref's thread
 
 
 # A real server

@@ -143,7 +143,7 @@ def identity(user: Any, *scopes: str) -> Identity:
 
 
 async def test_a_plain_function_runs_in_a_thread_as_the_caller(
-    tools: dict[str, Any], alice: Any, transactional_db: None
+    tools: dict[str, Any], alice: Any, endpoint: httpx2.AsyncClient
 ) -> None:
     seen: dict[str, Any] = {}
 
@@ -183,7 +183,7 @@ def test_outside_a_call_there_is_nobody() -> None:
         current_identity()
 
 
-async def test_reading_who_is_calling_makes_no_query(alice: Any, transactional_db: None) -> None:
+async def test_reading_who_is_calling_makes_no_query(alice: Any, endpoint: httpx2.AsyncClient) -> None:
     with acting_as(identity(alice, "mcp:tools")):
 
         def count() -> int:

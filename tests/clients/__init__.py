@@ -1,0 +1,1 @@
+"""Real MCP clients, each given nothing but the URL, with a scripted person at the browser."""
