@@ -26,7 +26,7 @@ from authapp.models import Application, Connection
 from authapp.redirect_uris import destination
 
 
-class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]  (not subscriptable at run time)
+class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]
     """The people who connected a client, or the clients a person connected."""
 
     model = Connection
@@ -51,7 +51,7 @@ class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]  (not sub
         return _link(connection.application)
 
 
-class ApplicationAdmin(DOTApplicationAdmin):  # type: ignore[misc]
+class ApplicationAdmin(DOTApplicationAdmin):
     """Clients: how they came here, where they redirect to, who uses them."""
 
     list_display = (
@@ -72,7 +72,14 @@ class ApplicationAdmin(DOTApplicationAdmin):  # type: ignore[misc]
         "created",
         "last_authorized_at",
     )
-    search_fields = ("name", "client_id", "redirect_uris", "software_id", "user__username", "connections__user__username")
+    search_fields = (
+        "name",
+        "client_id",
+        "redirect_uris",
+        "software_id",
+        "user__username",
+        "connections__user__username",
+    )
     search_help_text = _("Search by name, client ID, redirect URI, software ID or user name.")
     list_select_related = ("user",)
     date_hierarchy = "created"
@@ -90,7 +97,9 @@ class ApplicationAdmin(DOTApplicationAdmin):  # type: ignore[misc]
     def get_queryset(self, request: HttpRequest) -> QuerySet[Application]:
         """Count the people in the same query."""
         queryset: QuerySet[Application] = super().get_queryset(request)
-        return queryset.annotate(people_count=Count("connections", distinct=True))
+        return queryset.annotate(  # type: ignore[no-any-return]
+            people_count=Count("connections", distinct=True)
+        )
 
     def get_exclude(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
         """Show a secret only while it is being made; afterwards not even its hash."""
@@ -100,7 +109,7 @@ class ApplicationAdmin(DOTApplicationAdmin):  # type: ignore[misc]
     @admin.display(description=_("client"), ordering="name")
     def name_or_id(self, application: Application) -> str:
         """Return the name, or the identifier of a nameless client."""
-        return application.name or application.client_id
+        return str(application)
 
     @admin.display(description=_("redirects to"))
     def redirect_hosts(self, application: Application) -> str:
@@ -162,7 +171,7 @@ class _TokenColumns:
         return ", ".join(token.resource or ()) or "–"
 
 
-class AccessTokenAdmin(_TokenColumns, DOTAccessTokenAdmin):  # type: ignore[misc]
+class AccessTokenAdmin(_TokenColumns, DOTAccessTokenAdmin):
     """Access tokens; DOT's action revokes them."""
 
     list_display = ("pk", "user_link", "application_link", "scope", "resources", "created", "expires", "is_live")
@@ -178,7 +187,7 @@ class AccessTokenAdmin(_TokenColumns, DOTAccessTokenAdmin):  # type: ignore[misc
         return _all_fields(self, obj)
 
 
-class RefreshTokenAdmin(_TokenColumns, DOTRefreshTokenAdmin):  # type: ignore[misc]
+class RefreshTokenAdmin(_TokenColumns, DOTRefreshTokenAdmin):
     """Refresh tokens; DOT's action revokes them."""
 
     list_display = ("pk", "user_link", "application_link", "resources", "created", "revoked")
@@ -190,7 +199,7 @@ class RefreshTokenAdmin(_TokenColumns, DOTRefreshTokenAdmin):  # type: ignore[mi
         return _all_fields(self, obj)
 
 
-class GrantAdmin(_TokenColumns, DOTGrantAdmin):  # type: ignore[misc]
+class GrantAdmin(_TokenColumns, DOTGrantAdmin):
     """Authorization codes that were not redeemed yet."""
 
     list_display = ("pk", "user_link", "application_link", "scope", "resources", "redirect_uri", "created", "expires")
@@ -203,7 +212,7 @@ class GrantAdmin(_TokenColumns, DOTGrantAdmin):  # type: ignore[misc]
 
 
 @admin.register(Connection)
-class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  (not subscriptable at run time)
+class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Who connected which client."""
 
     list_display = ("pk", "user_link", "application_link", "scope", "created_at", "authorized_at")
@@ -254,7 +263,7 @@ def _register() -> None:
         admin.site.register(model, admin_class)
     user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None
     if isinstance(user_admin, UserAdmin):
-        user_admin.inlines = [*user_admin.inlines, ConnectionInline]
+        user_admin.inlines = [*user_admin.inlines, ConnectionInline]  # type: ignore[misc]
 
 
 _register()

@@ -15,7 +15,7 @@ from authapp import client_metadata, redirect_uris
 from authapp.client_metadata import RegistrationError
 
 
-class MetadataFetcher(SafeMetadataFetcher):  # type: ignore[misc]
+class MetadataFetcher(SafeMetadataFetcher):
     """Fetch a document and keep only what this server supports."""
 
     def fetch(self, client_id: str) -> tuple[dict[str, Any], int]:

@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.template.response import TemplateResponse
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
@@ -31,7 +32,7 @@ MAXIMUM_QUERY_LENGTH = 8192
 
 
 @method_decorator(login_not_required, name="dispatch")
-class ConsentView(AuthorizationView):  # type: ignore[misc]
+class ConsentView(AuthorizationView):
     """GET shows what is asked, POST takes the answer."""
 
     template_name = "authapp/consent.html"
@@ -97,10 +98,10 @@ class ConsentView(AuthorizationView):  # type: ignore[misc]
 
         credentials["resource"] = [resource]
         # DOT reads these two from the query: the canonical resource, and never a client's wish to skip consent.
-        parameters = parameters.copy()
-        parameters["resource"] = resource
-        parameters.pop("approval_prompt", None)
-        request.GET = parameters  # type: ignore[assignment]
+        for_dot = parameters.copy()
+        for_dot["resource"] = resource
+        for_dot.pop("approval_prompt", None)
+        request.GET = for_dot  # type: ignore[assignment]
         return scopes, credentials
 
     def _resource(self, asked: list[str]) -> str | None:
@@ -167,7 +168,7 @@ class ConsentView(AuthorizationView):  # type: ignore[misc]
             )
         except OAuthToolkitError as error:
             return self.error_response(error, application)
-        remember_consent(application, request, scopes, credentials["resource"][0])
+        remember_consent(application, request.user, scopes, credentials["resource"][0])
         return self.redirect(uri, application)  # type: ignore[no-any-return]
 
     def error_response(self, error: OAuthToolkitError, application: Application | None, **kwargs: Any) -> HttpResponse:
@@ -177,10 +178,10 @@ class ConsentView(AuthorizationView):  # type: ignore[misc]
             return self.redirect(  # type: ignore[no-any-return]
                 with_issuer(context["url"], conf.issuer(self.request)), application
             )
-        return self.response_class(
-            request=self.request,
-            template=self.error_template_name,
-            context={"error": context["error"], "application": application},
+        return TemplateResponse(
+            self.request,
+            self.error_template_name,
+            {"error": context["error"], "application": application},
             status=400,
         )
 
@@ -198,7 +199,7 @@ class ConsentView(AuthorizationView):  # type: ignore[misc]
         return redirect_to_login(f"{self.request.path}?{urlencode(list(query.lists()), doseq=True)}", sign_in_url)
 
 
-def remember_consent(application: Application, request: HttpRequest, scopes: list[str], resource: str) -> None:
+def remember_consent(application: Application, user: Any, scopes: list[str], resource: str) -> None:
     """Record who connected what, and bind a native client to the first person where that is safe.
 
     Safe means: registered by the client itself and native, so that its answers only ever reach this person's own
@@ -207,14 +208,14 @@ def remember_consent(application: Application, request: HttpRequest, scopes: lis
     """
     now = timezone.now()
     Connection.objects.update_or_create(
-        user=request.user,
+        user=user,
         application=application,
         defaults={"scope": " ".join(scopes), "resource": resource},
     )
     Application.objects.filter(pk=application.pk).update(last_authorized_at=now)
     if application.registration_source == Application.RegistrationSource.DCR and application.is_native:
         # In one statement: of two people who authorize at the same moment the first wins.
-        Application.objects.filter(pk=application.pk, user__isnull=True).update(user=request.user)
+        Application.objects.filter(pk=application.pk, user__isnull=True).update(user=user)
 
 
 def _private(response: HttpResponse) -> HttpResponse:

@@ -16,7 +16,7 @@ from oauth2_provider.views import OAuthServerMetadataView
 from authapp import conf
 
 
-class AuthorizationServerMetadataView(OAuthServerMetadataView):  # type: ignore[misc]
+class AuthorizationServerMetadataView(OAuthServerMetadataView):
     """GET /.well-known/oauth-authorization-server and /.well-known/openid-configuration."""
 
     http_method_names = ["get", "head", "options"]

@@ -114,7 +114,9 @@ class Connection(models.Model):
     class Meta:
         verbose_name = _("connection")
         verbose_name_plural = _("connections")
-        constraints = [models.UniqueConstraint(fields=["user", "application"], name="one_connection_per_user_and_client")]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "application"], name="one_connection_per_user_and_client")
+        ]
 
     def __str__(self) -> str:
         return f"{self.user} → {self.application}"
@@ -128,7 +130,9 @@ class Rotation(models.Model):
     """
 
     source = models.ForeignKey(oauth2_settings.REFRESH_TOKEN_MODEL, on_delete=models.CASCADE, related_name="rotations")
-    successor = models.OneToOneField(oauth2_settings.REFRESH_TOKEN_MODEL, on_delete=models.CASCADE, related_name="rotation")
+    successor = models.OneToOneField(
+        oauth2_settings.REFRESH_TOKEN_MODEL, on_delete=models.CASCADE, related_name="rotation"
+    )
 
     class Meta:
         verbose_name = _("refresh token rotation")

@@ -23,7 +23,7 @@ def code_digest(code: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
-class OAuthLibCore(DOTOAuthLibCore):  # type: ignore[misc]
+class OAuthLibCore(DOTOAuthLibCore):
     """DOT's core with hashed codes, no unhandled parse errors, and the issuer of the settings."""
 
     def extract_body(self, request: HttpRequest) -> list[tuple[str, str]]:

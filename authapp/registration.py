@@ -27,7 +27,7 @@ from authapp.errors import error_response, no_store
 from authapp.models import Application
 
 
-class RegistrationView(DynamicClientRegistrationView):  # type: ignore[misc]
+class RegistrationView(DynamicClientRegistrationView):
     """POST /o/register/ makes a client (RFC 7591 §3)."""
 
     http_method_names = ["post", "options"]
@@ -48,7 +48,7 @@ class RegistrationView(DynamicClientRegistrationView):  # type: ignore[misc]
 
 
 @method_decorator([csrf_exempt, login_not_required], name="dispatch")
-class ClientConfigurationView(DynamicClientRegistrationManagementView):  # type: ignore[misc]
+class ClientConfigurationView(DynamicClientRegistrationManagementView):
     """GET, PUT and DELETE /o/register/{client_id}/ with the registration access token (RFC 7592 §2)."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
@@ -157,4 +157,3 @@ def _information(application: Application, request: HttpRequest, token: str, *, 
         "software_version": application.software_version,
     }
     return information | {name: value for name, value in optional.items() if value}
-

@@ -46,7 +46,7 @@ class FormEndpoint:
 
 
 @method_decorator([csrf_exempt, login_not_required], name="dispatch")
-class TokenView(FormEndpoint, DOTTokenView):  # type: ignore[misc]
+class TokenView(FormEndpoint, DOTTokenView):
     """POST /o/token/."""
 
     http_method_names = ["post", "options"]
@@ -64,7 +64,7 @@ class TokenView(FormEndpoint, DOTTokenView):  # type: ignore[misc]
 
 
 @method_decorator([csrf_exempt, login_not_required], name="dispatch")
-class RevokeTokenView(FormEndpoint, DOTRevokeTokenView):  # type: ignore[misc]
+class RevokeTokenView(FormEndpoint, DOTRevokeTokenView):
     """POST /o/revoke_token/."""
 
     http_method_names = ["post", "options"]
@@ -103,5 +103,3 @@ def _refresh_metadata_document(request: HttpRequest) -> None:
 
 def _quoted(name: str) -> str:
     return name[:40].encode("ascii", "backslashreplace").decode("ascii").replace('"', "'")
-
-

@@ -30,7 +30,7 @@ from authapp.oauthlib_core import code_digest
 logger = logging.getLogger(__name__)
 
 
-class Validator(OAuth2Validator):  # type: ignore[misc]
+class Validator(OAuth2Validator):
     """What the authorization server accepts."""
 
     # --- Clients ---------------------------------------------------------------------------------------
@@ -79,7 +79,14 @@ class Validator(OAuth2Validator):  # type: ignore[misc]
         return bool(super().validate_code(client_id, code, client, request, *args, **kwargs))
 
     def confirm_redirect_uri(
-        self, client_id: str, code: str, redirect_uri: str, client: Application, request: Request, *args: Any, **kwargs: Any
+        self,
+        client_id: str,
+        code: str,
+        redirect_uri: str,
+        client: Application,
+        request: Request,
+        *args: Any,
+        **kwargs: Any,
     ) -> bool:
         """Answer a redirect URI other than the one of the authorization with `invalid_grant` (RFC 6749 §5.2).
 
@@ -117,9 +124,7 @@ class Validator(OAuth2Validator):  # type: ignore[misc]
                 return False
         elif not _may_be_used_again(token):
             if Rotation.objects.filter(source=token).exists():
-                logger.warning(
-                    "A refresh token of client %s was replayed; its family is revoked.", client.client_id
-                )
+                logger.warning("A refresh token of client %s was replayed; its family is revoked.", client.client_id)
                 model.revoke_family(token.token_family)
             return False
         request.user = token.user
@@ -191,5 +196,3 @@ def _may_be_used_again(token: Any) -> bool:
         return False
     successors = list(Rotation.objects.filter(source=token).select_related("successor"))
     return bool(successors) and all(rotation.successor.revoked is None for rotation in successors)
-
-

@@ -260,9 +260,7 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
 SECURE_REFERRER_POLICY = "same-origin"
-SECURE_HSTS_SECONDS = read(
-    env.int, "HSTS_SECONDS", "a whole number of seconds", default=31_536_000 if IS_HTTPS else 0
-)
+SECURE_HSTS_SECONDS = read(env.int, "HSTS_SECONDS", "a whole number of seconds", default=31_536_000 if IS_HTTPS else 0)
 SILENCED_SYSTEM_CHECKS = [
     # Star sits behind a proxy that ends TLS and redirects; redirecting here as well loops where the proxy
     # does not forward the scheme.

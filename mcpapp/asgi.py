@@ -235,7 +235,7 @@ def _with_identity(scope: Scope, identity: Identity) -> Scope:
     """Return a scope that carries the caller to the tools, and to the SDK, which ties sessions to it."""
     user = AuthenticatedUser(
         AccessToken(
-            token="",  # noqa: S106  (nothing behind this door needs the secret)
+            token="",
             client_id=identity.client_id,
             scopes=sorted(identity.scopes),
             expires_at=identity.expires_at,

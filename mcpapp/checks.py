@@ -23,7 +23,7 @@ def check_resources(**_: Any) -> list[CheckMessage]:
         if parts.scheme not in {"http", "https"} or not parts.netloc or not parts.path.strip("/") or url.endswith("/"):
             problems.append(
                 Error(
-                    f"MCPAPP['RESOURCES'] has {url!r}, which is not an absolute URL with a path and no slash at its end.",
+                    f"MCPAPP['RESOURCES'] has {url!r}, not an absolute URL with a path and no slash at its end.",
                     hint="Clients compare it byte for byte with what people paste, like https://star.example/star.",
                     id="mcpapp.E002",
                 )
@@ -32,7 +32,11 @@ def check_resources(**_: Any) -> list[CheckMessage]:
         problems.append(Error("The URLs in MCPAPP['RESOURCES'] have different paths.", id="mcpapp.E003"))
     if not conf.authorization_servers():
         problems.append(
-            Error("MCPAPP['AUTHORIZATION_SERVERS'] is empty.", hint="Clients would not know where to sign in.", id="mcpapp.E004")
+            Error(
+                "MCPAPP['AUTHORIZATION_SERVERS'] is empty.",
+                hint="Clients would not know where to sign in.",
+                id="mcpapp.E004",
+            )
         )
     return problems
 

@@ -33,7 +33,9 @@ def client_configurations(url: str) -> list[ClientConfiguration]:
             json.dumps({"servers": {name: {"type": "http", "url": url}}}, indent=2),
         ),
         ClientConfiguration(
-            "Claude Code", _("in a terminal"), f"claude mcp add --transport http {name} {url} && claude mcp login {name}"
+            "Claude Code",
+            _("in a terminal"),
+            f"claude mcp add --transport http {name} {url} && claude mcp login {name}",
         ),
         ClientConfiguration("Cursor", "~/.cursor/mcp.json", json.dumps({"mcpServers": {name: {"url": url}}}, indent=2)),
     ]

@@ -86,7 +86,9 @@ def authorize(user: Any, client_id: str, pkce: PKCE, /, *, allow: bool = True, *
     return answer(browser(user).post(url, {"allow": "true" if allow else ""}))
 
 
-def redeem(client_id: str, code: str, pkce: PKCE, /, *, headers: dict[str, str] | None = None, **parameters: Any) -> Any:
+def redeem(
+    client_id: str, code: str, pkce: PKCE, /, *, headers: dict[str, str] | None = None, **parameters: Any
+) -> Any:
     """POST /o/token/ with a code."""
     form = {
         "grant_type": "authorization_code",
@@ -113,7 +115,9 @@ def post_form(path: str, form: dict[str, Any], headers: dict[str, str] | None = 
     )
 
 
-def connected(user: Any, client: dict[str, Any] | None = None, **parameters: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+def connected(
+    user: Any, client: dict[str, Any] | None = None, **parameters: Any
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Register, authorize and redeem; return the client information and the token response."""
     client = client or registered()
     pkce = PKCE()

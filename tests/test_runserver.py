@@ -1,4 +1,4 @@
-"""`manage.py runserver` and uvicorn serve the whole site, stop at once, and say in one sentence why they cannot start."""
+"""`manage.py runserver` and uvicorn serve the whole site, stop at once, and say in a sentence why they cannot start."""
 
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ def test_runserver_reloads_when_the_code_changes(new_server: Callable[[], LiveSe
 
 
 @pytest.mark.parametrize("options", [["--noreload"], []], ids=["noreload", "autoreload"])
-def test_ctrl_c_stops_at_once_even_with_an_open_stream(new_server: Callable[[], LiveServer], options: list[str]) -> None:
+def test_ctrl_c_stops_at_once_even_with_an_open_stream(
+    new_server: Callable[[], LiveServer], options: list[str]
+) -> None:
     server = new_server()
     server.start("manage.py", "runserver", *options, str(server.port))
     token = access_token(server.url)

@@ -8,10 +8,9 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
     # DOT's first migration points at this model without saying so.
-    run_before = [('oauth2_provider', '0001_initial')]
+    run_before = [("oauth2_provider", "0001_initial")]
 
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
@@ -19,61 +18,198 @@ class Migration(migrations.Migration):
 
     operations = [
         migrations.CreateModel(
-            name='Application',
+            name="Application",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('client_id', models.CharField(db_index=True, default=oauth2_provider.generators.generate_client_id, max_length=255, unique=True, verbose_name='client ID')),
-                ('redirect_uris', models.TextField(blank=True, help_text='Allowed URIs list, space separated', verbose_name='redirect URIs')),
-                ('post_logout_redirect_uris', models.TextField(blank=True, default='', help_text='Allowed Post Logout URIs list, space separated', verbose_name='post logout redirect URIs')),
-                ('client_type', models.CharField(choices=[('confidential', 'Confidential'), ('public', 'Public')], max_length=32, verbose_name='client type')),
-                ('authorization_grant_type', models.CharField(choices=[('authorization-code', 'Authorization code'), ('urn:ietf:params:oauth:grant-type:device_code', 'Device Code'), ('implicit', 'Implicit'), ('password', 'Resource owner password-based'), ('client-credentials', 'Client credentials'), ('openid-hybrid', 'OpenID connect hybrid')], max_length=44, verbose_name='authorization grant type')),
-                ('client_secret', oauth2_provider.models.ClientSecretField(blank=True, db_index=True, default=oauth2_provider.generators.generate_client_secret, help_text='Client secret for authentication', max_length=255, verbose_name='client secret')),
-                ('hash_client_secret', models.BooleanField(default=True, verbose_name='hash client secret')),
-                ('name', models.CharField(blank=True, max_length=255, verbose_name='name')),
-                ('skip_authorization', models.BooleanField(default=False, verbose_name='skip authorization')),
-                ('created', models.DateTimeField(auto_now_add=True, verbose_name='created')),
-                ('updated', models.DateTimeField(auto_now=True, verbose_name='updated')),
-                ('algorithm', models.CharField(blank=True, choices=[('', 'No OIDC support'), ('RS256', 'RSA with SHA-2 256'), ('HS256', 'HMAC with SHA-2 256')], default='', max_length=5, verbose_name='algorithm')),
-                ('allowed_origins', models.TextField(blank=True, default='', help_text='Allowed origins list to enable CORS, space separated', verbose_name='allowed origins')),
-                ('registration_source', models.CharField(choices=[('manual', 'Manual'), ('dcr', 'Dynamic Client Registration'), ('cimd', 'Client ID Metadata Document')], default='manual', help_text='How this application was registered (manual, DCR per RFC 7591, or CIMD)', max_length=32, verbose_name='registration source')),
-                ('cimd_expires_at', models.DateTimeField(blank=True, default=None, help_text='When the cached Client ID Metadata Document should be re-fetched', null=True, verbose_name='CIMD expires at')),
-                ('disabled_at', models.DateTimeField(blank=True, help_text='A disabled client gets no token, and its tokens end.', null=True, verbose_name='disabled at')),
-                ('last_authorized_at', models.DateTimeField(blank=True, editable=False, null=True, verbose_name='last authorized at')),
-                ('token_endpoint_auth_method', models.CharField(blank=True, max_length=32, verbose_name='token endpoint auth method')),
-                ('grant_types', models.JSONField(blank=True, default=list, verbose_name='grant types')),
-                ('response_types', models.JSONField(blank=True, default=list, verbose_name='response types')),
-                ('scope', models.CharField(blank=True, max_length=1000, verbose_name='scope')),
-                ('application_type', models.CharField(blank=True, max_length=10, verbose_name='application type')),
-                ('client_uri', models.CharField(blank=True, max_length=2000, verbose_name='client URI')),
-                ('logo_uri', models.CharField(blank=True, max_length=2000, verbose_name='logo URI')),
-                ('tos_uri', models.CharField(blank=True, max_length=2000, verbose_name='terms of service URI')),
-                ('policy_uri', models.CharField(blank=True, max_length=2000, verbose_name='policy URI')),
-                ('contacts', models.JSONField(blank=True, default=list, verbose_name='contacts')),
-                ('software_id', models.CharField(blank=True, max_length=255, verbose_name='software ID')),
-                ('software_version', models.CharField(blank=True, max_length=255, verbose_name='software version')),
-                ('user', models.ForeignKey(blank=True, help_text='The person on whose machine this client runs, where that is known. Gives no rights.', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='%(app_label)s_%(class)s', to=settings.AUTH_USER_MODEL, verbose_name='bound to user')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "client_id",
+                    models.CharField(
+                        db_index=True,
+                        default=oauth2_provider.generators.generate_client_id,
+                        max_length=255,
+                        unique=True,
+                        verbose_name="client ID",
+                    ),
+                ),
+                (
+                    "redirect_uris",
+                    models.TextField(
+                        blank=True, help_text="Allowed URIs list, space separated", verbose_name="redirect URIs"
+                    ),
+                ),
+                (
+                    "post_logout_redirect_uris",
+                    models.TextField(
+                        blank=True,
+                        default="",
+                        help_text="Allowed Post Logout URIs list, space separated",
+                        verbose_name="post logout redirect URIs",
+                    ),
+                ),
+                (
+                    "client_type",
+                    models.CharField(
+                        choices=[("confidential", "Confidential"), ("public", "Public")],
+                        max_length=32,
+                        verbose_name="client type",
+                    ),
+                ),
+                (
+                    "authorization_grant_type",
+                    models.CharField(
+                        choices=[
+                            ("authorization-code", "Authorization code"),
+                            ("urn:ietf:params:oauth:grant-type:device_code", "Device Code"),
+                            ("implicit", "Implicit"),
+                            ("password", "Resource owner password-based"),
+                            ("client-credentials", "Client credentials"),
+                            ("openid-hybrid", "OpenID connect hybrid"),
+                        ],
+                        max_length=44,
+                        verbose_name="authorization grant type",
+                    ),
+                ),
+                (
+                    "client_secret",
+                    oauth2_provider.models.ClientSecretField(
+                        blank=True,
+                        db_index=True,
+                        default=oauth2_provider.generators.generate_client_secret,
+                        help_text="Client secret for authentication",
+                        max_length=255,
+                        verbose_name="client secret",
+                    ),
+                ),
+                ("hash_client_secret", models.BooleanField(default=True, verbose_name="hash client secret")),
+                ("name", models.CharField(blank=True, max_length=255, verbose_name="name")),
+                ("skip_authorization", models.BooleanField(default=False, verbose_name="skip authorization")),
+                ("created", models.DateTimeField(auto_now_add=True, verbose_name="created")),
+                ("updated", models.DateTimeField(auto_now=True, verbose_name="updated")),
+                (
+                    "algorithm",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("", "No OIDC support"),
+                            ("RS256", "RSA with SHA-2 256"),
+                            ("HS256", "HMAC with SHA-2 256"),
+                        ],
+                        default="",
+                        max_length=5,
+                        verbose_name="algorithm",
+                    ),
+                ),
+                (
+                    "allowed_origins",
+                    models.TextField(
+                        blank=True,
+                        default="",
+                        help_text="Allowed origins list to enable CORS, space separated",
+                        verbose_name="allowed origins",
+                    ),
+                ),
+                (
+                    "registration_source",
+                    models.CharField(
+                        choices=[
+                            ("manual", "Manual"),
+                            ("dcr", "Dynamic Client Registration"),
+                            ("cimd", "Client ID Metadata Document"),
+                        ],
+                        default="manual",
+                        help_text="How this application was registered (manual, DCR per RFC 7591, or CIMD)",
+                        max_length=32,
+                        verbose_name="registration source",
+                    ),
+                ),
+                (
+                    "cimd_expires_at",
+                    models.DateTimeField(
+                        blank=True,
+                        default=None,
+                        help_text="When the cached Client ID Metadata Document should be re-fetched",
+                        null=True,
+                        verbose_name="CIMD expires at",
+                    ),
+                ),
+                (
+                    "disabled_at",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="A disabled client gets no token, and its tokens end.",
+                        null=True,
+                        verbose_name="disabled at",
+                    ),
+                ),
+                (
+                    "last_authorized_at",
+                    models.DateTimeField(blank=True, editable=False, null=True, verbose_name="last authorized at"),
+                ),
+                (
+                    "token_endpoint_auth_method",
+                    models.CharField(blank=True, max_length=32, verbose_name="token endpoint auth method"),
+                ),
+                ("grant_types", models.JSONField(blank=True, default=list, verbose_name="grant types")),
+                ("response_types", models.JSONField(blank=True, default=list, verbose_name="response types")),
+                ("scope", models.CharField(blank=True, max_length=1000, verbose_name="scope")),
+                ("application_type", models.CharField(blank=True, max_length=10, verbose_name="application type")),
+                ("client_uri", models.CharField(blank=True, max_length=2000, verbose_name="client URI")),
+                ("logo_uri", models.CharField(blank=True, max_length=2000, verbose_name="logo URI")),
+                ("tos_uri", models.CharField(blank=True, max_length=2000, verbose_name="terms of service URI")),
+                ("policy_uri", models.CharField(blank=True, max_length=2000, verbose_name="policy URI")),
+                ("contacts", models.JSONField(blank=True, default=list, verbose_name="contacts")),
+                ("software_id", models.CharField(blank=True, max_length=255, verbose_name="software ID")),
+                ("software_version", models.CharField(blank=True, max_length=255, verbose_name="software version")),
+                (
+                    "user",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="The person on whose machine this client runs, where that is known. Gives no rights.",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="%(app_label)s_%(class)s",
+                        to=settings.AUTH_USER_MODEL,
+                        verbose_name="bound to user",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'client',
-                'verbose_name_plural': 'clients',
-                'abstract': False,
+                "verbose_name": "client",
+                "verbose_name_plural": "clients",
+                "abstract": False,
             },
         ),
         migrations.CreateModel(
-            name='Connection',
+            name="Connection",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('scope', models.CharField(blank=True, max_length=1000, verbose_name='scope')),
-                ('resource', models.CharField(blank=True, max_length=2000, verbose_name='resource')),
-                ('created_at', models.DateTimeField(auto_now_add=True, verbose_name='connected at')),
-                ('authorized_at', models.DateTimeField(auto_now=True, verbose_name='last authorized at')),
-                ('application', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='connections', to=settings.OAUTH2_PROVIDER_APPLICATION_MODEL)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='mcp_connections', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("scope", models.CharField(blank=True, max_length=1000, verbose_name="scope")),
+                ("resource", models.CharField(blank=True, max_length=2000, verbose_name="resource")),
+                ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="connected at")),
+                ("authorized_at", models.DateTimeField(auto_now=True, verbose_name="last authorized at")),
+                (
+                    "application",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="connections",
+                        to=settings.OAUTH2_PROVIDER_APPLICATION_MODEL,
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="mcp_connections",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'connection',
-                'verbose_name_plural': 'connections',
-                'constraints': [models.UniqueConstraint(fields=('user', 'application'), name='one_connection_per_user_and_client')],
+                "verbose_name": "connection",
+                "verbose_name_plural": "connections",
+                "constraints": [
+                    models.UniqueConstraint(fields=("user", "application"), name="one_connection_per_user_and_client")
+                ],
             },
         ),
     ]

@@ -5,22 +5,35 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('authapp', '0001_initial'),
-        ('oauth2_provider', '0001_initial'),
+        ("authapp", "0001_initial"),
+        ("oauth2_provider", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Rotation',
+            name="Rotation",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('source', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='rotations', to='oauth2_provider.refreshtoken')),
-                ('successor', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, related_name='rotation', to='oauth2_provider.refreshtoken')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "source",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rotations",
+                        to="oauth2_provider.refreshtoken",
+                    ),
+                ),
+                (
+                    "successor",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="rotation",
+                        to="oauth2_provider.refreshtoken",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'refresh token rotation',
+                "verbose_name": "refresh token rotation",
             },
         ),
     ]

@@ -10,7 +10,7 @@ from django.test import Client
 from oauth2_provider.models import get_access_token_model
 
 from authapp.models import Application
-from tests.oauth import CALLBACK, HOST, ISSUER, authorize, browser, PKCE, redeem, register, registered
+from tests.oauth import CALLBACK, HOST, ISSUER, PKCE, authorize, browser, redeem, register, registered
 
 pytestmark = pytest.mark.django_db
 

@@ -159,7 +159,18 @@ def test_a_confidential_client_authenticates_in_the_body_or_the_header(alice: An
 
 
 @pytest.mark.rfc("6749 5.2")
-@pytest.mark.parametrize("header", ["Basic !!!", "Basic " + "é" * 8, "Basic ", "Basic Og==", "Basic " + base64.b64encode(b"a%00b:c").decode(), "Basic /////w==", "Bearer x"])
+@pytest.mark.parametrize(
+    "header",
+    [
+        "Basic !!!",
+        "Basic " + "é" * 8,
+        "Basic ",
+        "Basic Og==",
+        "Basic " + base64.b64encode(b"a%00b:c").decode(),
+        "Basic /////w==",
+        "Bearer x",
+    ],
+)
 def test_credentials_that_cannot_be_read_are_answered_401_with_a_basic_challenge(alice: Any, header: str) -> None:
     client = registered(token_endpoint_auth_method="client_secret_basic")
     code, pkce = code_for(alice, client["client_id"])

@@ -77,7 +77,9 @@ def payload(response: Any) -> dict[str, Any]:
     return decoded
 
 
-async def call(endpoint: httpx2.AsyncClient, token: str, tool: str, era: str = "legacy", **arguments: Any) -> dict[str, Any]:
+async def call(
+    endpoint: httpx2.AsyncClient, token: str, tool: str, era: str = "legacy", **arguments: Any
+) -> dict[str, Any]:
     """Call a tool; return its result."""
     response = await send(endpoint, token, "tools/call", {"name": tool, "arguments": arguments}, era=era)
     assert response.status_code == 200, response.text

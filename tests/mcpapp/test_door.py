@@ -123,9 +123,10 @@ async def test_a_tool_beyond_the_granted_scopes_is_answered_403_with_all_that_is
     assert response.status_code == 403
     got = parameters(response)
     assert (got["error"], got["scope"], got["resource_metadata"]) == ("insufficient_scope", "mcp:tools", METADATA_URL)
-    assert "isError" not in (await call(endpoint, token, "public-info", era)) or not (
-        await call(endpoint, token, "public-info", era)
-    )["isError"]
+    assert (
+        "isError" not in (await call(endpoint, token, "public-info", era))
+        or not (await call(endpoint, token, "public-info", era))["isError"]
+    )
 
 
 async def test_a_body_that_hides_its_tool_from_the_door_does_not_get_past_the_tool(
@@ -138,7 +139,9 @@ async def test_a_body_that_hides_its_tool_from_the_door_does_not_get_past_the_to
         '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"protected-data","arguments":{}},'
         '"params":{"name":"public-info","arguments":{}}}'
     )
-    swapped = body.replace("protected-data", "X").replace("public-info", "protected-data").replace('"X"', '"public-info"')
+    swapped = (
+        body.replace("protected-data", "X").replace("public-info", "protected-data").replace('"X"', '"public-info"')
+    )
     for content in (body, swapped):
         response = await endpoint.post("/star", content=content, headers=headers | {"Content-Type": "application/json"})
         assert "alice" not in response.text
@@ -182,7 +185,9 @@ async def test_a_browser_client_can_read_the_challenge(endpoint: httpx2.AsyncCli
     assert all(name in exposed for name in ("www-authenticate", "mcp-session-id", "mcp-protocol-version"))
 
 
-@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1:1@e.example"])
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost.evil.example", "http://127.0.0.1:1@e.example"]
+)
 async def test_a_foreign_web_page_is_answered_403(endpoint: httpx2.AsyncClient, alice: Any, origin: str) -> None:
     token = await sync_to_async(make_token)(alice)
     headers = {"Authorization": f"Bearer {token}", "Origin": origin}

@@ -123,7 +123,7 @@ def test_two_tools_with_one_name_stop_the_start_with_both_places(tools: dict[str
     def one() -> str:
         return ""
 
-    with pytest.raises(registry.DuplicateTool, match="one.*two"):
+    with pytest.raises(registry.DuplicateTool, match=r"one.*two"):
 
         @registry.tool("same")
         def two() -> str:

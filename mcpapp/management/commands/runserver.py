@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
@@ -27,6 +28,11 @@ class Command(StaticFilesCommand):
 
     help = "Starts a development server for the whole site, the MCP endpoint included."
 
+    # Django sets these when it reads the command line.
+    addr: str
+    port: str
+    use_ipv6: bool
+
     def run(self, **options: Any) -> None:
         """Check the address once, say how to connect, then serve: with a reloader around it unless told not to."""
         if os.environ.get(autoreload.DJANGO_AUTORELOAD_ENV) != "true":
@@ -39,7 +45,7 @@ class Command(StaticFilesCommand):
         """Serve until stopped. Runs again in a new process after each change of the code."""
         autoreload.raise_last_exception()
         if not options["skip_checks"]:
-            self.check(**self.get_check_kwargs(options))
+            self.check(**self.get_check_kwargs(options))  # type: ignore[arg-type]
         self.check_migrations()
         config = uvicorn.Config(
             _asgi_application(),
@@ -53,10 +59,8 @@ class Command(StaticFilesCommand):
             lifespan="on",
         )
         server = uvicorn.Server(config)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             server.run()
-        except KeyboardInterrupt:
-            pass
         if not server.started:
             sys.exit(1)
 

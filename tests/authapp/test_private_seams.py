@@ -1,0 +1,72 @@
+"""What authapp uses of DOT that is not its public API: an upgrade that changes it must fail here, loudly."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import pytest
+from oauth2_provider.models import get_access_token_model
+from oauth2_provider.oauth2_validators import OAuth2Validator
+from oauth2_provider.views import (
+    AuthorizationView,
+    DynamicClientRegistrationManagementView,
+    OAuthServerMetadataView,
+    TokenView,
+)
+from oauth2_provider.views.dynamic_client_registration import _issue_registration_token
+
+from authapp.models import Application
+from authapp.validator import Validator
+
+
+@pytest.mark.parametrize(
+    ("owner", "name", "parameters"),
+    [
+        (OAuth2Validator, "_load_application", ["self", "client_id", "request"]),
+        (OAuth2Validator, "_authenticate_basic_auth", ["self", "request"]),
+        (OAuth2Validator, "_check_and_set_request_resource", ["self", "request"]),
+        (OAuth2Validator, "_create_authorization_code", ["self", "request", "code", "expires"]),
+        (
+            OAuth2Validator,
+            "_create_access_token",
+            ["self", "expires", "request", "token", "source_refresh_token"],
+        ),
+        (
+            OAuth2Validator,
+            "_create_refresh_token",
+            ["self", "request", "refresh_token_code", "access_token", "previous_refresh_token"],
+        ),
+        (OAuth2Validator, "_save_bearer_token", ["self", "token", "request", "args", "kwargs"]),
+        (OAuthServerMetadataView, "_get_endpoint_url", ["self", "request", "view_name", "required"]),
+        (
+            DynamicClientRegistrationManagementView,
+            "_authenticate_registration_request",
+            ["self", "request", "client_id"],
+        ),
+        (TokenView, "authorization_flow_token_response", ["self", "request", "args", "kwargs"]),
+        (AuthorizationView, "validate_authorization_request", ["self", "request"]),
+        (AuthorizationView, "handle_no_permission", ["self"]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_we_override_or_call_is_still_there_with_its_parameters(
+    owner: type, name: str, parameters: list[str]
+) -> None:
+    assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
+
+
+def test_every_private_method_that_our_validator_overrides_is_called_by_dot() -> None:
+    source = inspect.getsource(OAuth2Validator)
+    ours = [name for name in vars(Validator) if name.startswith("_") and not name.startswith("__")]
+    assert ours
+    assert [name for name in ours if f"self.{name}(" not in source] == []
+
+
+@pytest.mark.django_db
+def test_a_registration_token_is_issued_by_dot_and_stored_hashed() -> None:
+    application: Any = Application.objects.create(client_type="public", authorization_grant_type="authorization-code")
+    token = _issue_registration_token(application, None)
+    row = get_access_token_model().objects.get()
+    assert (row.token, row.application, row.user, row.resource) == ("", application, None, [])
+    assert len(token) >= 40

@@ -1,0 +1,64 @@
+"""System checks: settings that would fail later are named at the start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from authapp import checks as authapp_checks
+from mcpapp import checks as mcpapp_checks
+
+
+def ids(messages: list[Any]) -> list[str]:
+    return [message.id for message in messages]
+
+
+def test_the_settings_of_the_site_pass() -> None:
+    for check in (
+        authapp_checks.check_issuers_and_resources,
+        authapp_checks.check_application_model,
+        mcpapp_checks.check_resources,
+        mcpapp_checks.check_token_lookup,
+        mcpapp_checks.check_tool_modules,
+    ):
+        assert check() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"ISSUERS": []}, ["authapp.E001"]),
+        ({"RESOURCES": ["https://star.example/star/"]}, ["authapp.E002"]),
+        ({"ISSUERS": ["star.example"]}, ["authapp.E002"]),
+    ],
+)
+def test_an_authorization_server_without_a_name_is_refused(settings: Any, change: Any, expected: list[str]) -> None:
+    settings.AUTHAPP = {**settings.AUTHAPP, **change}
+    assert ids(authapp_checks.check_issuers_and_resources()) == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"RESOURCES": []}, ["mcpapp.E001"]),
+        ({"RESOURCES": ["https://star.example"]}, ["mcpapp.E002"]),
+        ({"RESOURCES": ["https://star.example/star/"]}, ["mcpapp.E002"]),
+        ({"RESOURCES": ["https://a.example/star", "https://a.example/other"]}, ["mcpapp.E003"]),
+        ({"AUTHORIZATION_SERVERS": []}, ["mcpapp.E004"]),
+    ],
+)
+def test_a_resource_nobody_could_connect_to_is_refused(settings: Any, change: Any, expected: list[str]) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, **change}
+    assert ids(mcpapp_checks.check_resources()) == expected
+
+
+def test_a_lookup_or_tool_module_that_does_not_exist_is_refused(settings: Any) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "TOKEN_LOOKUP": "nowhere.lookup", "TOOL_MODULES": ["nowhere"]}
+    assert ids(mcpapp_checks.check_token_lookup()) == ["mcpapp.E005"]
+    assert ids(mcpapp_checks.check_tool_modules()) == ["mcpapp.E006"]
+
+
+def test_another_application_model_is_refused(settings: Any) -> None:
+    settings.OAUTH2_PROVIDER_APPLICATION_MODEL = "oauth2_provider.Application"
+    assert ids(authapp_checks.check_application_model()) == ["authapp.E003"]

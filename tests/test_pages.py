@@ -1,0 +1,74 @@
+"""The pages people see: reachable, in two languages, and safe to follow a link to."""
+
+from __future__ import annotations
+
+import html
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+from django.test import Client
+
+from tests.oauth import HOST, RESOURCE, browser
+
+pytestmark = pytest.mark.django_db
+
+
+def get(path: str, **headers: str) -> str:
+    response = Client().get(path, headers={"host": HOST, **headers})
+    assert response.status_code == 200, path
+    return html.unescape(response.content.decode())
+
+
+def test_the_connect_page_shows_the_url_and_the_exact_configuration() -> None:
+    text = get("/")
+    assert RESOURCE in text
+    assert json.dumps({"servers": {"star": {"type": "http", "url": RESOURCE}}}, indent=2) in text
+    assert f"claude mcp add --transport http star {RESOURCE} && claude mcp login star" in text
+    assert json.dumps({"mcpServers": {"star": {"url": RESOURCE}}}, indent=2) in text
+
+
+@pytest.mark.parametrize("path", ["/", "/accounts/login/"])
+def test_pages_speak_the_language_of_the_browser(path: str) -> None:
+    english = get(path, **{"accept-language": "en"})
+    chinese = get(path, **{"accept-language": "zh-CN,zh;q=0.9"})
+    assert 'lang="en"' in english
+    assert 'lang="zh-hans"' in chinese
+    assert any("\u4e00" <= character <= "\u9fff" for character in chinese)
+    assert not any("\u4e00" <= character <= "\u9fff" for character in english)
+
+
+def test_sign_up_is_closed_unless_the_settings_open_it(settings: Any) -> None:
+    assert 'name="password1"' not in get("/accounts/signup/")
+    settings.ALLOW_SIGNUP = True
+    assert 'name="password1"' in get("/accounts/signup/")
+
+
+@pytest.mark.parametrize(
+    "target",
+    ["https://evil.example/", "//evil.example/", "/\\evil.example", "javascript:alert(1)", "https:evil.example"],
+)
+def test_sign_in_leads_nowhere_else(alice: Any, target: str) -> None:
+    form = {"login": "alice", "password": "alice-password", "next": target}
+    response = browser().post(f"/accounts/login/?next={quote(target)}", form)
+    assert response.status_code == 302
+    assert response["Location"] == "/"
+
+
+def test_sign_in_refuses_a_wrong_password_and_slows_down_guessing(alice: Any) -> None:
+    client = browser()
+    answers = [
+        client.post("/accounts/login/", {"login": "alice", "password": f"wrong{number}"}).status_code
+        for number in range(12)
+    ]
+    assert answers[0] == 200
+    assert answers[-1] in {200, 429}
+    text = client.post("/accounts/login/", {"login": "alice", "password": "wrong"}).content.decode()
+    assert "Too many" in text or answers[-1] == 429
+
+
+def test_an_unknown_page_is_a_404_without_a_traceback(settings: Any) -> None:
+    response = Client().get("/nothing/here", headers={"host": HOST})
+    assert response.status_code == 404
+    assert "Traceback" not in response.content.decode()
