@@ -6,6 +6,7 @@ pages, its introspection and its device flow are not mounted (docs/decisions/000
 
 from django.urls import include, path, re_path
 
+from authapp.connected_apps import connected_apps, disconnect_app
 from authapp.consent import ConsentView
 from authapp.metadata import AuthorizationServerMetadataView
 from authapp.registration import ClientConfigurationView, RegistrationView
@@ -31,6 +32,8 @@ oauth_urlpatterns = [
 urlpatterns = [
     re_path(r"^\.well-known/oauth-authorization-server(?P<issuer_path>/.+)?$", metadata, name="server-metadata"),
     re_path(r"^\.well-known/openid-configuration(?P<issuer_path>/.+)?$", metadata, name="openid-configuration"),
+    path("connected-apps/", connected_apps, name="connected-apps"),
+    path("connected-apps/<int:pk>/disconnect/", disconnect_app, name="disconnect-app"),
     path("o/", include((oauth_urlpatterns, "oauth2_provider"))),
     # The Python SDK forgets the metadata when it restarts and refreshes at the origin's /token.
     path("token", token),

@@ -91,3 +91,14 @@ def database(text: str, *, parse: Callable[[str], dict[str, Any]]) -> dict[str, 
         return dict(parse(text))
     except ValueError as error:
         raise ImproperlyConfigured("DATABASE_URL must look like postgres://user:password@host:5432/name.") from error
+
+
+def mail(text: str, *, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
+    """Return Django's mail settings for a URL."""
+    problem = "EMAIL_URL must look like smtp+tls://user:password@mail.example:587."
+    if "://" not in text:
+        raise ImproperlyConfigured(problem)
+    try:
+        return dict(parse(text))
+    except (ValueError, KeyError, ImproperlyConfigured) as error:
+        raise ImproperlyConfigured(problem) from error

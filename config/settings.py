@@ -17,6 +17,8 @@ from config.environment import read
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
 
+SITE_NAME = env.str("SITE_NAME", default="Star")
+
 # --- Where the site is -------------------------------------------------------------------------------------
 
 DEBUG = environment.boolean(env.str("DEBUG", default="false"), "DEBUG")
@@ -94,6 +96,7 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
+                "config.context.site",
             ],
         },
     },
@@ -157,7 +160,14 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
 # A whole office signs in from one address; guessing is what the limit on failures is for (allauth keeps its default).
 ACCOUNT_RATE_LIMITS = {"login": "300/m/ip"}
-EMAIL_BACKEND = "django.core.mail.backends.console.EmailBackend"
+ACCOUNT_FORMS = {"login": "config.accounts.LoginForm"}
+
+# Without a mail server nothing is sent, and nothing is offered that would need it: a link to set a password must not
+# end in a log.
+_email_url = env.str("EMAIL_URL", default="")
+MAIL_IS_CONFIGURED = bool(_email_url)
+vars().update(environment.mail(_email_url or "dummymail://", parse=environ.Env.email_url_config))
+DEFAULT_FROM_EMAIL = SERVER_EMAIL = env.str("DEFAULT_FROM_EMAIL", default=f"noreply@{_public.hostname}")
 
 # --- Language and time -------------------------------------------------------------------------------------
 
@@ -242,6 +252,7 @@ CORS_PREFLIGHT_MAX_AGE = 86400
 # --- MCP: the protected resource ---------------------------------------------------------------------------
 
 MCPAPP = {
+    "SERVER_TITLE": SITE_NAME,
     "RESOURCES": RESOURCES,
     "AUTHORIZATION_SERVERS": PUBLIC_URLS,
     "TOKEN_LOOKUP": "authapp.tokens.find_access_token",

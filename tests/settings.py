@@ -3,7 +3,15 @@
 import os
 
 os.environ.update(DEBUG="true", PORT="8000", PUBLIC_URL="", SECRET_KEY="", ALLOWED_HOSTS="127.0.0.1", MCP_PATH="/star")
-for name in ("ALLOWED_ORIGINS", "ALLOW_SIGNUP", "CLIENT_ID_METADATA_DOCUMENTS", "REDIS_URL", "LOG_LEVEL"):
+for name in (
+    "ALLOWED_ORIGINS",
+    "EMAIL_URL",
+    "SITE_NAME",
+    "ALLOW_SIGNUP",
+    "CLIENT_ID_METADATA_DOCUMENTS",
+    "REDIS_URL",
+    "LOG_LEVEL",
+):
     os.environ.pop(name, None)
 
 from config.settings import *  # noqa: E402, F403

@@ -64,6 +64,8 @@ def value(name: str, **environment: str) -> Any:
         ({"ALLOW_SIGNUP": "2"}, "ALLOW_SIGNUP must be true or false"),
         ({"CLIENT_ID_METADATA_DOCUMENTS": "x"}, "CLIENT_ID_METADATA_DOCUMENTS must be true or false"),
         ({"HSTS_SECONDS": "x"}, "HSTS_SECONDS must be a whole number"),
+        ({"EMAIL_URL": "mail.example"}, "EMAIL_URL must look like"),
+        ({"EMAIL_URL": "carrier-pigeon://x"}, "EMAIL_URL must look like"),
         ({"LOG_LEVEL": "LOUD"}, "LOG_LEVEL must be"),
     ],
     ids=str,
