@@ -20,10 +20,32 @@ from oauth2_provider.admin import AccessTokenAdmin as DOTAccessTokenAdmin
 from oauth2_provider.admin import ApplicationAdmin as DOTApplicationAdmin
 from oauth2_provider.admin import GrantAdmin as DOTGrantAdmin
 from oauth2_provider.admin import RefreshTokenAdmin as DOTRefreshTokenAdmin
-from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
+from oauth2_provider.models import (
+    get_access_token_model,
+    get_grant_model,
+    get_id_token_model,
+    get_refresh_token_model,
+)
 
 from authapp.models import Application, Connection
 from authapp.redirect_uris import destination
+
+
+REGISTERED = (
+    "token_endpoint_auth_method",
+    "grant_types",
+    "response_types",
+    "scope",
+    "application_type",
+    "client_uri",
+    "logo_uri",
+    "tos_uri",
+    "policy_uri",
+    "contacts",
+    "software_id",
+    "software_version",
+    "cimd_expires_at",
+)
 
 
 class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]
@@ -84,12 +106,6 @@ class ApplicationAdmin(DOTApplicationAdmin):
     list_select_related = ("user",)
     date_hierarchy = "created"
     ordering = ("-created",)
-    readonly_fields = (
-        *DOTApplicationAdmin.readonly_fields,
-        "created",
-        "updated",
-        "last_authorized_at",
-    )
     actions = ("disable", "enable")
     inlines = (ConnectionInline,)
     view_on_site = False
@@ -101,10 +117,29 @@ class ApplicationAdmin(DOTApplicationAdmin):
             people_count=Count("connections", distinct=True)
         )
 
-    def get_exclude(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
-        """Show a secret only while it is being made; afterwards not even its hash."""
-        exclude = tuple(super().get_exclude(request, obj) or ())
-        return exclude if obj is None else (*exclude, "client_secret", "hash_client_secret")
+    def get_fieldsets(self, request: HttpRequest, obj: Application | None = None) -> Any:
+        """Show a secret only while it is being made, afterwards not even its hash; what was registered, folded away."""
+        made = ("client_secret", "hash_client_secret") if obj is None else ()
+        kept = () if obj is None else ("registration_source", "created", "last_authorized_at")
+        fieldsets: list[Any] = [
+            (None, {"fields": ("name", "client_id", "client_type", *made, "redirect_uris")}),
+            (_("Access"), {"fields": ("disabled_at", "skip_authorization", "user", *kept)}),
+        ]
+        if obj is not None:
+            fieldsets.append((_("As the client registered itself"), {"fields": REGISTERED, "classes": ("collapse",)}))
+        return fieldsets
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
+        """Let nobody change what identifies a client, or what it said of itself."""
+        if obj is None:
+            return ()
+        return ("client_id", "client_type", "registration_source", "created", "last_authorized_at", *REGISTERED)
+
+    def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
+        """Give a client made by hand the one grant there is."""
+        if not change:
+            obj.authorization_grant_type = Application.GRANT_AUTHORIZATION_CODE
+        super().save_model(request, obj, form, change)
 
     @admin.display(description=_("client"), ordering="name")
     def name_or_id(self, application: Application) -> str:
@@ -261,6 +296,8 @@ def _register() -> None:
     ):
         admin.site.unregister(model)
         admin.site.register(model, admin_class)
+    # No ID token is ever issued: OpenID Connect is not offered.
+    admin.site.unregister(get_id_token_model())
     user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None
     if isinstance(user_admin, UserAdmin):
         user_admin.inlines = [*user_admin.inlines, ConnectionInline]  # type: ignore[misc]
