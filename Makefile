@@ -20,7 +20,11 @@ help:
 
 # Settings derive PUBLIC_URL from PORT while DEBUG is on, so the URL a person copies is the one that is served.
 run: port base
-	@export DEBUG="$${DEBUG-true}" PORT="$${PORT:-8000}"; \
+	@if ! [ -e .env ]; then \
+	  printf '%s\n' '# Made by make run: this folder is for development. The real environment wins over this file.' \
+	    'DEBUG=true' > .env || exit 1; \
+	fi; \
+	export PORT="$${PORT:-8000}"; \
 	$(PY) manage.py migrate --verbosity 0 && \
 	$(PY) manage.py create_development_people && \
 	exec $(PY) manage.py runserver "$$PORT"

@@ -16,6 +16,8 @@ from config.environment import read
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
+# A file of variables for this folder, which `make run` makes for development. The real environment wins over it.
+environ.Env.read_env(env.str("ENV_FILE", default=str(BASE_DIR / ".env")))
 
 SITE_NAME = env.str("SITE_NAME", default="Star")
 

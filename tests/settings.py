@@ -2,7 +2,9 @@
 
 import os
 
-os.environ.update(DEBUG="true", PORT="8000", PUBLIC_URL="", SECRET_KEY="", ALLOWED_HOSTS="127.0.0.1", MCP_PATH="/star")
+os.environ.update(
+    ENV_FILE="", DEBUG="true", PORT="8000", PUBLIC_URL="", SECRET_KEY="", ALLOWED_HOSTS="127.0.0.1", MCP_PATH="/star"
+)
 for name in (
     "ALLOWED_ORIGINS",
     "EMAIL_URL",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ def python(code: str, environment: dict[str, str]) -> subprocess.CompletedProces
     return subprocess.run(
         [sys.executable, "-c", code],
         cwd=ROOT,
-        env=kept | {"DJANGO_SETTINGS_MODULE": "config.settings"} | environment,
+        env=kept | {"DJANGO_SETTINGS_MODULE": "config.settings", "ENV_FILE": ""} | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -101,6 +102,13 @@ def test_client_id_metadata_documents_are_advertised_on_https_unless_told_otherw
 def test_development_needs_nothing() -> None:
     assert value("PUBLIC_URLS", DEBUG="true") == ["http://127.0.0.1:8000", "http://localhost:8000"]
     assert value("PUBLIC_URLS", DEBUG="true", PORT="9000") == ["http://127.0.0.1:9000", "http://localhost:9000"]
+
+
+def test_a_file_of_variables_is_read_and_the_environment_wins_over_it(tmp_path: Path) -> None:
+    file = tmp_path / "variables"
+    file.write_text("DEBUG=true\nPORT=9000\n")
+    assert value("PUBLIC_URL", ENV_FILE=str(file)) == "http://127.0.0.1:9000"
+    assert value("PUBLIC_URL", ENV_FILE=str(file), PORT="9001") == "http://127.0.0.1:9001"
 
 
 def test_a_slash_at_the_end_of_the_public_url_does_not_matter() -> None:
