@@ -5,6 +5,7 @@ Any ASGI server runs it, e.g. `uvicorn config.asgi:application --workers 4`; `ma
 
 import os
 import sys
+import warnings
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -12,6 +13,9 @@ from django.core.exceptions import ImproperlyConfigured
 from config import access_log
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+# WhiteNoise hands out files as plain iterators; Django reads them whole, which is right for files of this size.
+warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
 try:
     from django.core.asgi import get_asgi_application
