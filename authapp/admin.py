@@ -30,7 +30,6 @@ from oauth2_provider.models import (
 from authapp.models import Application, Connection
 from authapp.redirect_uris import destination
 
-
 REGISTERED = (
     "token_endpoint_auth_method",
     "grant_types",
