@@ -122,7 +122,7 @@ class ApplicationAdmin(DOTApplicationAdmin):
         kept = () if obj is None else ("registration_source", "created", "last_authorized_at")
         fieldsets: list[Any] = [
             (None, {"fields": ("name", "client_id", "client_type", *made, "redirect_uris")}),
-            (_("Access"), {"fields": ("disabled_at", "skip_authorization", "user", *kept)}),
+            (_("Access"), {"fields": ("disabled_at", "user", *kept)}),
         ]
         if obj is not None:
             fieldsets.append((_("As the client registered itself"), {"fields": REGISTERED, "classes": ("collapse",)}))

@@ -96,12 +96,11 @@ class ConsentView(AuthorizationView):
         if resource is None:
             raise refuse("invalid_target", f"The resource must be {' or '.join(conf.resources())}.")
 
+        prompt = parameters.get("prompt", "").split()
+        if "none" in prompt and len(prompt) > 1:
+            raise refuse("invalid_request", "prompt=none stands alone.")  # OIDC Core §3.1.2.1
+
         credentials["resource"] = [resource]
-        # DOT reads these two from the query: the canonical resource, and never a client's wish to skip consent.
-        for_dot = parameters.copy()
-        for_dot["resource"] = resource
-        for_dot.pop("approval_prompt", None)
-        request.GET = for_dot  # type: ignore[assignment]
         return scopes, credentials
 
     def _resource(self, asked: list[str]) -> str | None:
@@ -121,7 +120,10 @@ class ConsentView(AuthorizationView):
         return self._to_sign_in(self.get_login_url())
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show the consent page."""
+        """Show the consent page.
+
+        DOT's own view is not asked: it lets a client skip consent with `approval_prompt`, or by a flag on the client.
+        """
         prompt = set(request.GET.get("prompt", "").split())
         if "none" in prompt:
             return self._refuse("consent_required", "This server always asks the person.")
@@ -130,8 +132,7 @@ class ConsentView(AuthorizationView):
                 return self._to_sign_in(reverse("account_reauthenticate"))
             except NoReverseMatch:
                 return self._to_sign_in(self.get_login_url())
-        response: HttpResponse = super().get(request, *args, **kwargs)
-        return response
+        return self.render_to_response(self.get_context_data(form=None))  # type: ignore[no-any-return]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add what the page shows: where the answer goes, what is asked for, and how well the client is known."""

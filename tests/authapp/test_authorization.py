@@ -172,6 +172,7 @@ def test_a_query_that_cannot_be_parsed_is_a_page_with_400(query: str) -> None:
         ({"resource": [RESOURCE, "https://evil.example/"]}, "invalid_target"),
         ({"response_mode": "fragment"}, "invalid_request"),
         ({"prompt": ["none", "login"]}, "invalid_request"),
+        ({"prompt": "none login"}, "invalid_request"),
     ],
     ids=lambda value: ascii(value)[:70],
 )
@@ -236,6 +237,7 @@ def test_a_client_cannot_skip_consent(alice: Any, client_id: str, extra: dict[st
     from tests.oauth import connected
 
     connected(alice, {"client_id": client_id})
+    Application.objects.update(skip_authorization=True)  # not even with DOT's flag
     response = get(alice, client_id, **extra)
     if extra.get("prompt") == "none":
         assert answer(response)["error"] == "consent_required"
