@@ -66,9 +66,11 @@ class ResourceServer:
 
         A proxy may keep a prefix in the path (ASGI: `path` includes `root_path`) or take it off.
         """
+        site_prefix = settings.FORCE_SCRIPT_NAME or ""
         path: str = scope["path"]
-        own = self.path.removeprefix(scope.get("root_path") or settings.FORCE_SCRIPT_NAME or "")
-        return path in (self.path, f"{self.path}/", own, f"{own}/")
+        paths = {path, path.removeprefix(scope.get("root_path") or site_prefix)}
+        own = {self.path, self.path.removeprefix(site_prefix)}
+        return any(candidate in own or candidate.removesuffix("/") in own for candidate in paths)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""

@@ -72,3 +72,17 @@ def test_an_unknown_page_is_a_404_without_a_traceback(settings: Any) -> None:
     response = Client().get("/nothing/here", headers={"host": HOST})
     assert response.status_code == 404
     assert "Traceback" not in response.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("path", "policy"),
+    [
+        ("/o/authorize/", "unsafe-none"),
+        ("/accounts/login/", "unsafe-none"),
+        ("/", "same-origin"),
+        ("/admin/login/", "same-origin"),
+        ("/connected-apps/", "same-origin"),
+    ],
+)
+def test_a_client_may_sign_people_in_in_a_popup_and_see_nothing_else_there(path: str, policy: str) -> None:
+    assert Client().get(path, headers={"host": HOST})["Cross-Origin-Opener-Policy"] == policy

@@ -234,18 +234,29 @@ async def test_only_the_endpoint_is_the_endpoint(endpoint: httpx2.AsyncClient, p
 
 
 @pytest.mark.parametrize(
-    ("root_path", "path"), [("/prefix", "/prefix/star"), ("/prefix", "/prefix/star/"), ("", "/star"), ("/", "/star")]
+    ("public_prefix", "root_path", "path"),
+    [
+        ("", "", "/star"),
+        ("", "/", "/star"),
+        ("", "/prefix", "/prefix/star"),
+        ("/prefix", "", "/prefix/star"),
+        ("/prefix", "", "/star"),
+        ("/prefix", "/prefix", "/prefix/star"),
+    ],
 )
-async def test_a_proxy_that_keeps_its_prefix_in_the_path_reaches_the_endpoint(
-    transactional_db: None, root_path: str, path: str, settings: Any
+def test_a_proxy_that_keeps_or_takes_off_a_prefix_reaches_the_endpoint(
+    settings: Any, public_prefix: str, root_path: str, path: str
 ) -> None:
-    """ASGI: `path` includes `root_path`. PUBLIC_URL has the prefix too, so the resource does."""
+    """ASGI: `path` includes `root_path`."""
     from mcpapp.asgi import ResourceServer
 
-    settings.MCPAPP = {**settings.MCPAPP, "RESOURCES": [f"https://star.example{path.rstrip('/')}"]}
+    settings.MCPAPP = {**settings.MCPAPP, "RESOURCES": [f"https://star.example{public_prefix}/star"]}
+    settings.FORCE_SCRIPT_NAME = public_prefix or None
     server = ResourceServer()
-    assert server.serves({"type": "http", "path": path, "root_path": root_path})
-    assert not server.serves({"type": "http", "path": "/prefix/starx", "root_path": root_path})
+    for served in (path, f"{path}/"):
+        assert server.serves({"type": "http", "path": served, "root_path": root_path})
+    for other in (f"{path}x", f"{path}//", f"/other{path}", "/", f"{path}/more"):
+        assert not server.serves({"type": "http", "path": other, "root_path": root_path})
 
 
 @pytest.mark.parametrize(

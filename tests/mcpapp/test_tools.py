@@ -12,11 +12,11 @@ import httpx2
 import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
-from django.db import connection
+from django.db import connection, connections
 
 from mcpapp import registry
 from mcpapp.identity import Identity, NotAuthenticated, acting_as, current_identity, current_user
-from tests.mcpapp.helpers import MODERN, call, make_token, payload, send
+from tests.mcpapp.helpers import MODERN, call, make_token, message, payload, send
 
 pytestmark = pytest.mark.anyio
 ERAS = ["legacy", MODERN]
@@ -87,6 +87,29 @@ async def test_twenty_people_at_once_each_get_their_own(endpoint: httpx2.AsyncCl
         for number, (name, token) in enumerate(tokens.items()):
             group.start_soon(ask, name, token, ERAS[number % 2])
     assert got == {name: name for name in tokens}
+
+
+async def test_with_sessions_on_a_session_answers_only_its_own_person(
+    alice: Any, bob: Any, transactional_db: None, settings: Any
+) -> None:
+    from config.asgi import application, resource_server
+
+    settings.MCPAPP = {**settings.MCPAPP, "SESSIONS": True}
+    alices, bobs = [await sync_to_async(make_token)(user) for user in (alice, bob)]
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    transport = httpx2.ASGITransport(application)
+    async with (
+        resource_server.running(),
+        httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as endpoint,
+    ):
+        session = (await send(endpoint, alices, "initialize", hello)).headers["mcp-session-id"]
+        for token, status in ((alices, 200), (bobs, 404)):
+            request = message("tools/call", {"name": "protected-data", "arguments": {}})
+            request["headers"] |= {"Authorization": f"Bearer {token}", "Mcp-Session-Id": session}
+            response = await endpoint.post("/star", **request)
+            assert response.status_code == status
+            assert ('"alice"' in response.text.replace("\\", "")) == (status == 200)
+    await sync_to_async(connections.close_all)()
 
 
 # Declaring tools
