@@ -10,6 +10,7 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
+from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
@@ -27,7 +28,8 @@ from oauth2_provider.models import (
     get_refresh_token_model,
 )
 
-from authapp.models import Application, Connection
+from authapp import audit
+from authapp.models import Application, AuditEvent, Connection
 from authapp.redirect_uris import destination
 
 REGISTERED = (
@@ -168,18 +170,26 @@ class ApplicationAdmin(DOTApplicationAdmin):
     @admin.action(description=_("Disable selected clients"))
     def disable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
         """End the access of clients; their rows stay, so that they can be enabled again."""
-        count = Application.objects.filter(pk__in=queryset.values("pk"), disabled_at=None).update(
-            disabled_at=timezone.now()
-        )
+        count = self._switch(request, queryset.filter(disabled_at=None), timezone.now(), audit.Action.CLIENT_DISABLED)
         self.message_user(request, _("Disabled clients: %d.") % count)
 
     @admin.action(description=_("Enable selected clients"))
     def enable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
         """Let disabled clients back in."""
-        count = Application.objects.filter(pk__in=queryset.values("pk"), disabled_at__isnull=False).update(
-            disabled_at=None
-        )
+        count = self._switch(request, queryset.exclude(disabled_at=None), None, audit.Action.CLIENT_ENABLED)
         self.message_user(request, _("Enabled clients: %d.") % count)
+
+    def _switch(
+        self, request: HttpRequest, queryset: QuerySet[Application], disabled_at: Any, action: audit.Action
+    ) -> int:
+        applications = list(Application.objects.filter(pk__in=queryset.values("pk")))
+        with transaction.atomic():
+            Application.objects.filter(pk__in=[application.pk for application in applications]).update(
+                disabled_at=disabled_at
+            )
+            for application in applications:
+                audit.record(action, request.META, application=application, user=request.user)
+        return len(applications)
 
 
 class _TokenColumns:
@@ -269,6 +279,45 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def application_link(self, connection: Connection) -> str:
         """Link to the client."""
         return _link(connection.application)
+
+
+@admin.register(AuditEvent)
+class AuditEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """What happened to clients, consents and tokens; nobody adds, changes or removes a line."""
+
+    list_display = ("at", "action", "user_link", "client", "ip_address", "summary")
+    list_filter = ("action", "at")
+    list_select_related = ("user", "application")
+    search_fields = ("username", "client_id", "client_name", "ip_address")
+    search_help_text = _("Search by user name, client ID, client name or address.")
+    date_hierarchy = "at"
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Only events make lines."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """What happened stays as it happened."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Lines end by age alone."""
+        return False
+
+    @admin.display(description=_("user"), ordering="username")
+    def user_link(self, event: AuditEvent) -> str:
+        """Link to the person, or name one who is gone."""
+        return _link(event.user) if event.user else event.username or "–"
+
+    @admin.display(description=_("client"), ordering="client_name")
+    def client(self, event: AuditEvent) -> str:
+        """Link to the client, or name one that is gone."""
+        return _link(event.application) if event.application else event.client_name or event.client_id or "–"
+
+    @admin.display(description=_("detail"))
+    def summary(self, event: AuditEvent) -> str:
+        """Say the detail in one line."""
+        return "; ".join(f"{name}: {value}" for name, value in event.detail.items())[:200]
 
 
 def _link(target: Any) -> str:

@@ -42,6 +42,11 @@ def rotation_overlap_seconds() -> int:
     return int(_setting("ROTATION_OVERLAP_SECONDS", 60))
 
 
+def family_maximum_seconds() -> int:
+    """Return how old a login may get however often it is refreshed, in seconds; 0 for no limit."""
+    return int(_setting("FAMILY_MAXIMUM_SECONDS", 365 * 24 * 3600))
+
+
 def issuer(request: HttpRequest) -> str:
     """Return the issuer a request is talking to: the listed one with the request's host, else the canonical one."""
     host = request.META.get("HTTP_HOST", "")

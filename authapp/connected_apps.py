@@ -15,6 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
 from oauth2_provider.scopes import get_scopes_backend
 
+from authapp import audit
 from authapp.models import Connection
 from authapp.redirect_uris import destination
 
@@ -54,7 +55,9 @@ def disconnect_app(request: HttpRequest, pk: int) -> HttpResponse:
     """End one of the person's own connections."""
     connection = get_object_or_404(Connection.objects.select_related("application"), pk=pk, user=request.user.pk)
     name = str(connection.application)
-    disconnect(connection)
+    with transaction.atomic():
+        audit.record(audit.Action.DISCONNECTED, request.META, application=connection.application, user=connection.user)
+        disconnect(connection)
     messages.success(request, _("%(name)s is disconnected.") % {"name": name})
     return redirect("connected-apps")
 

@@ -142,19 +142,26 @@ class Rotation(models.Model):
         return f"Rotation #{self.pk}"
 
 
-class CodeRedemption(models.Model):
-    """Which token family a code turned into, so that a replay of the code can end it (RFC 6749 §4.1.2)."""
+class TokenFamily(models.Model):
+    """What one authorization code turned into: the tokens that descend from it, which share DOT's `token_family`.
 
+    With it a replay of the code ends them (RFC 6749 §4.1.2), a refresh that asked for less loses nothing for good
+    (§6), and a family ends at a greatest age however often it is refreshed.
+    """
+
+    family = models.UUIDField(unique=True)
     code_digest = models.CharField(max_length=64, unique=True)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+")
-    token_family = models.UUIDField()
-    redeemed_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    scope = models.TextField(blank=True)
+    created_at = models.DateTimeField(auto_now_add=True, db_index=True)
 
     class Meta:
-        verbose_name = _("code redemption")
+        verbose_name = _("token family")
+        verbose_name_plural = _("token families")
 
     def __str__(self) -> str:
-        return f"Code redemption #{self.pk}"
+        return f"Token family #{self.pk}"
 
 
 class ClientHostRule(models.Model):

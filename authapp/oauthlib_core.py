@@ -7,6 +7,8 @@ that could be used (RFC 9700 §4.2.4 asks for secrets at rest to be protected).
 from __future__ import annotations
 
 import hashlib
+import time
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
@@ -23,8 +25,23 @@ def code_digest(code: str) -> str:
     return hashlib.sha256(code.encode()).hexdigest()
 
 
+RECEIVED_AT = "authapp.received_at"
+"""Where the ASGI scope, and then the headers of an oauthlib request, say when a request came: Unix time in seconds."""
+
+
+def received_at(headers: Mapping[str, Any]) -> float:
+    """Return when the request came in, before it waited for anything."""
+    return float(headers[RECEIVED_AT])
+
+
 class OAuthLibCore(DOTOAuthLibCore):
     """DOT's core with hashed codes, no unhandled parse errors, and the issuer of the settings."""
+
+    def extract_headers(self, request: HttpRequest) -> dict[str, Any]:
+        """Return the headers, and when the request came."""
+        scope: dict[str, Any] = getattr(request, "scope", {})
+        headers: dict[str, Any] = super().extract_headers(request)
+        return headers | {RECEIVED_AT: scope.get(RECEIVED_AT) or time.time()}
 
     def extract_body(self, request: HttpRequest) -> list[tuple[str, str]]:
         """Return the form's parameters, the authorization code as its digest."""

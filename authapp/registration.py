@@ -21,7 +21,7 @@ from oauth2_provider.views import DynamicClientRegistrationManagementView, Dynam
 # Private in DOT: it makes the access token that manages a registration. tests/authapp/test_private_seams.py holds it.
 from oauth2_provider.views.dynamic_client_registration import _issue_registration_token as issue_registration_token
 
-from authapp import client_metadata, conf
+from authapp import audit, client_metadata, conf
 from authapp.client_metadata import ClientMetadata, RegistrationError
 from authapp.errors import error_response, no_store
 from authapp.models import Application
@@ -44,6 +44,12 @@ class RegistrationView(DynamicClientRegistrationView):
         with transaction.atomic():
             application.save()
             token = issue_registration_token(application, None)
+            audit.record(
+                audit.Action.CLIENT_REGISTERED,
+                request.META,
+                application=application,
+                redirect_uris=metadata.redirect_uris,
+            )
         return no_store(JsonResponse(_information(application, request, token, secret=secret), status=201))
 
 
@@ -81,10 +87,26 @@ class ClientConfigurationView(DynamicClientRegistrationManagementView):
         token = registration.presented_token
         with transaction.atomic():
             application.save()
+            audit.record(
+                audit.Action.CLIENT_CHANGED,
+                request.META,
+                application=application,
+                redirect_uris=metadata.redirect_uris,
+            )
             if oauth2_settings.DCR_ROTATE_REGISTRATION_TOKEN_ON_UPDATE:
                 token = issue_registration_token(application, None)
                 registration.registration_token.delete()
         return JsonResponse(_information(application, request, token))
+
+    def delete(self, request: HttpRequest, client_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Forget the client and everything it was given (RFC 7592 §2.3)."""
+        registration = self._authenticate_registration_request(request, client_id)
+        if isinstance(registration, HttpResponse):
+            return registration
+        with transaction.atomic():
+            audit.record(audit.Action.CLIENT_DELETED, request.META, application=registration.application)
+            registration.application.delete()
+        return HttpResponse(status=204)
 
 
 def _read(request: HttpRequest) -> ClientMetadata:

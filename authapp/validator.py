@@ -23,9 +23,9 @@ from oauth2_provider.scopes import get_scopes_backend
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import conf
-from authapp.models import Application, Rotation
-from authapp.oauthlib_core import code_digest
+from authapp import audit, conf
+from authapp.models import Application, Rotation, TokenFamily
+from authapp.oauthlib_core import code_digest, received_at
 
 logger = logging.getLogger(__name__)
 
@@ -74,9 +74,25 @@ class Validator(OAuth2Validator):
         deleted.
         """
         grant = get_grant_model().objects.select_for_update(of=("self",)).filter(code=code, application=client).first()
-        if grant is None or not grant.user.is_active:
+        if grant is None:
+            self._end_replayed_code(code, client, request)
+            return False
+        if not grant.user.is_active:
             return False
         return bool(super().validate_code(client_id, code, client, request, *args, **kwargs))
+
+    def _end_replayed_code(self, code: str, client: Application, request: Request) -> None:
+        """Revoke what a code turned into when it comes a second time (RFC 6749 §4.1.2).
+
+        A request that was under way when the code was redeemed is no replay but the same click sent twice; its sender
+        gets `invalid_grant` and keeps the tokens of the other request.
+        """
+        family = TokenFamily.objects.filter(code_digest=code, application=client).select_related("user").first()
+        if family is None or received_at(request.headers) <= family.created_at.timestamp():
+            return
+        logger.warning("An authorization code of client %s was replayed; its tokens are revoked.", client.client_id)
+        get_refresh_token_model().revoke_family(family.family)
+        audit.record(audit.Action.CODE_REPLAYED, request.headers, application=client, user=family.user)
 
     def confirm_redirect_uri(
         self,
@@ -126,6 +142,7 @@ class Validator(OAuth2Validator):
             if Rotation.objects.filter(source=token).exists():
                 logger.warning("A refresh token of client %s was replayed; its family is revoked.", client.client_id)
                 model.revoke_family(token.token_family)
+                audit.record(audit.Action.REFRESH_REPLAYED, request.headers, application=client, user=token.user)
             return False
         request.user = token.user
         request.refresh_token = refresh_token
@@ -133,30 +150,61 @@ class Validator(OAuth2Validator):
         return True
 
     def get_original_scopes(self, refresh_token: str, request: Request, *args: Any, **kwargs: Any) -> list[str]:
-        """Return the scopes granted to the family: of this token's access token, or of a successor's."""
-        token = request.refresh_token_instance
-        access_token = token.access_token
-        if access_token is None:
-            successor = Rotation.objects.filter(source=token, successor__revoked__isnull=True).first()
-            access_token = successor.successor.access_token if successor else None
-        return access_token.scope.split() if access_token else []
+        """Return the scopes that the person granted, also after a refresh that asked for fewer (RFC 6749 §6)."""
+        family = TokenFamily.objects.filter(family=request.refresh_token_instance.token_family).first()
+        return family.scope.split() if family else []
 
     def _save_bearer_token(self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any) -> None:
-        """Issue the pair of a refresh; other grants are DOT's.
+        """Issue a pair of tokens, in the place of DOT's method.
 
-        DOT answers the repetition of a refresh with the pair it already made, which hashed storage cannot give back.
+        DOT answers the repetition of a refresh with the pair it already made, which hashed storage cannot give back;
+        and it knows neither of the family of a code nor of an audit trail.
         """
-        source = getattr(request, "refresh_token_instance", None)
-        if source is None or "refresh_token" not in token:
-            super()._save_bearer_token(token, request, *args, **kwargs)
-            return
         self._check_and_set_request_resource(request)
-        # Revoking deletes the access token of the pair; it is a no-op on the token just rotated away.
-        source.revoke()
+        source = getattr(request, "refresh_token_instance", None)
+        if source is not None:
+            # Revoking deletes the access token of the pair; it is a no-op on the token just rotated away.
+            source.revoke()
         expires = timezone.now() + timedelta(seconds=int(token["expires_in"]))
         access_token = self._create_access_token(expires, request, token)
-        successor = self._create_refresh_token(request, token["refresh_token"], access_token, source)
-        Rotation.objects.create(source=source, successor=successor)
+        refresh_token = self._create_refresh_token(request, token["refresh_token"], access_token, source)
+        if source is not None:
+            Rotation.objects.create(source=source, successor=refresh_token)
+        else:
+            TokenFamily.objects.create(
+                family=refresh_token.token_family,
+                code_digest=request.code,
+                user=request.user,
+                application=request.client,
+                scope=token["scope"],
+            )
+        action = audit.Action.TOKEN_ISSUED if source is None else audit.Action.TOKEN_REFRESHED
+        audit.record(
+            action,
+            request.headers,
+            application=request.client,
+            user=request.user,
+            scope=token["scope"],
+            resource=list(request.resource),
+        )
+
+    # --- Revocation ------------------------------------------------------------------------------------
+
+    def revoke_token(self, token: str, token_type_hint: str, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Revoke the family of a token of this client, whichever of its tokens it is (RFC 7009 §2.1).
+
+        DOT ends one pair; the pairs of parallel refreshes would live on.
+        """
+        checksum = hashlib.sha256(token.encode()).hexdigest()
+        refresh_tokens = get_refresh_token_model().objects.filter(application=request.client).select_related("user")
+        found = (
+            refresh_tokens.filter(token_checksum=checksum).first()
+            or refresh_tokens.filter(access_token__token_checksum=checksum).first()
+        )
+        if found is None:
+            return  # unknown, ended, or another client's: the answer is the same (RFC 7009 §2.2)
+        get_refresh_token_model().revoke_family(found.token_family)
+        audit.record(audit.Action.TOKEN_REVOKED, request.headers, application=request.client, user=found.user)
 
     # --- Audience --------------------------------------------------------------------------------------
 
@@ -185,8 +233,13 @@ def _is_alive(token: Any) -> bool:
     """Return whether a refresh token that was never used is within its time, which slides with each refresh."""
     if token.access_token is None:
         return False
+    now = timezone.now()
     lifetime = refresh_token_expire_timedelta()
-    return lifetime is None or token.access_token.expires + lifetime > timezone.now()
+    if lifetime is not None and token.access_token.expires + lifetime <= now:
+        return False
+    greatest_age = conf.family_maximum_seconds()
+    family = TokenFamily.objects.filter(family=token.token_family).first()
+    return family is not None and (not greatest_age or family.created_at + timedelta(seconds=greatest_age) > now)
 
 
 def _may_be_used_again(token: Any) -> bool:

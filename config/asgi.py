@@ -5,6 +5,7 @@ Any ASGI server runs it, e.g. `uvicorn config.asgi:application --workers 4`; `ma
 
 import os
 import sys
+import time
 import warnings
 from typing import Any
 
@@ -22,6 +23,7 @@ try:
 
     django_application = get_asgi_application()
     # Only after Django is set up: the tools of the installed apps import models.
+    from authapp.oauthlib_core import RECEIVED_AT
     from mcpapp.asgi import ResourceServer
 
     resource_server = ResourceServer()
@@ -35,6 +37,7 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     if scope["type"] == "lifespan" or (scope["type"] == "http" and resource_server.serves(scope)):
         await resource_server(scope, receive, send)
     elif scope["type"] == "http":
+        scope[RECEIVED_AT] = time.time()
         await django_application(scope, receive, send)
     elif scope["type"] == "websocket":  # none are served here; closing before accepting answers 403
         await send({"type": "websocket.close", "code": 1000})

@@ -71,8 +71,6 @@ def test_of_twenty_parallel_redemptions_of_a_code_exactly_one_succeeds(server_ur
     responses = at_once(server_url, code_form(server_url))
     assert Counter(response.status_code for response in responses) == {200: 1, 400: AT_ONCE - 1}
     assert {response.json()["error"] for response in responses if response.status_code == 400} == {"invalid_grant"}
-    [tokens] = [response.json() for response in responses if response.status_code == 200]
-    assert works(server_url, tokens)
 
 
 def test_of_twenty_parallel_refreshes_every_one_succeeds_and_nobody_is_logged_out(server_url: str) -> None:

@@ -11,7 +11,7 @@ from asgiref.sync import async_to_sync
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
 
-from authapp.models import Application
+from authapp.models import Application, TokenFamily
 from authapp.tokens import find_access_token
 from tests.oauth import PKCE, RESOURCE, authorize, connected, post_form, redeem, refresh, registered
 
@@ -75,6 +75,40 @@ def test_a_code_works_once(alice: Any) -> None:
     code, pkce = code_for(alice, client_id)
     assert redeem(client_id, code, pkce).status_code == 200
     assert_error(redeem(client_id, code, pkce), "invalid_grant")
+
+
+@pytest.mark.rfc("6749 4.1.2")
+def test_a_replay_of_a_code_ends_every_token_that_came_from_it(alice: Any) -> None:
+    client_id = registered()["client_id"]
+    code, pkce = code_for(alice, client_id)
+    first = redeem(client_id, code, pkce).json()
+    second = refresh(client_id, first["refresh_token"]).json()
+    _, untouched = connected(alice, {"client_id": client_id})
+    assert async_to_sync(find_access_token)(second["access_token"]) is not None
+    assert_error(redeem(client_id, code, PKCE()), "invalid_grant")
+    assert async_to_sync(find_access_token)(second["access_token"]) is None
+    assert_error(refresh(client_id, second["refresh_token"]), "invalid_grant")
+    assert refresh(client_id, untouched["refresh_token"]).status_code == 200, "another login of the same client"
+
+
+def test_a_code_sent_twice_at_once_costs_nobody_their_login(alice: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Our choice: what was under way when the code was redeemed is the same click, not a thief."""
+    client_id = registered()["client_id"]
+    code, pkce = code_for(alice, client_id)
+    before = timezone.now().timestamp()
+    tokens = redeem(client_id, code, pkce).json()
+    with monkeypatch.context() as patch:
+        patch.setattr("authapp.oauthlib_core.time.time", lambda: before)
+        assert_error(redeem(client_id, code, pkce), "invalid_grant")
+    assert async_to_sync(find_access_token)(tokens["access_token"]) is not None
+
+
+def test_another_client_cannot_end_a_login_with_its_code(alice: Any) -> None:
+    mine, theirs = registered()["client_id"], registered()["client_id"]
+    code, pkce = code_for(alice, mine)
+    tokens = redeem(mine, code, pkce).json()
+    assert_error(redeem(theirs, code, pkce), "invalid_grant")
+    assert async_to_sync(find_access_token)(tokens["access_token"]) is not None
 
 
 @pytest.mark.parametrize(
@@ -337,6 +371,21 @@ def test_a_refresh_can_narrow_the_scope_and_never_widen_it(alice: Any) -> None:
     assert refresh(client["client_id"], tokens["refresh_token"], scope="mcp:tools").json()["scope"] == "mcp:tools"
 
 
+def test_a_refresh_that_asked_for_less_can_later_have_all_that_was_granted(alice: Any) -> None:
+    client, tokens = connected(alice, scope="mcp:tools mcp:write")
+    tokens = refresh(client["client_id"], tokens["refresh_token"], scope="mcp:tools").json()
+    assert refresh(client["client_id"], tokens["refresh_token"]).json()["scope"] == "mcp:tools mcp:write"
+
+
+def test_a_login_ends_at_its_greatest_age_however_often_it_was_refreshed(alice: Any, settings: Any) -> None:
+    settings.AUTHAPP = {**settings.AUTHAPP, "FAMILY_MAXIMUM_SECONDS": 3600}
+    client, tokens = connected(alice)
+    TokenFamily.objects.update(created_at=timezone.now() - timedelta(seconds=3590))
+    tokens = refresh(client["client_id"], tokens["refresh_token"]).json()
+    TokenFamily.objects.update(created_at=timezone.now() - timedelta(seconds=3601))
+    assert_error(refresh(client["client_id"], tokens["refresh_token"]), "invalid_grant")
+
+
 @pytest.mark.parametrize("resource", ["https://evil.example/", "http://[::1"])
 def test_a_refresh_cannot_change_the_resource(alice: Any, resource: str) -> None:
     client, tokens = connected(alice)
@@ -355,6 +404,15 @@ def test_revoking_either_token_ends_both(alice: Any, kind: str) -> None:
     assert response.status_code == 200
     assert async_to_sync(find_access_token)(tokens["access_token"]) is None
     assert_error(refresh(client["client_id"], tokens["refresh_token"]), "invalid_grant")
+
+
+def test_revoking_one_token_ends_the_pairs_of_parallel_refreshes_too(alice: Any) -> None:
+    client, first = connected(alice)
+    pairs = [refresh(client["client_id"], first["refresh_token"]).json() for _ in range(3)]
+    assert all(async_to_sync(find_access_token)(pair["access_token"]) for pair in pairs)
+    post_form("/o/revoke_token/", {"client_id": client["client_id"], "token": pairs[1]["access_token"]})
+    assert not any(async_to_sync(find_access_token)(pair["access_token"]) for pair in pairs)
+    assert_error(refresh(client["client_id"], pairs[2]["refresh_token"]), "invalid_grant")
 
 
 def test_another_client_revokes_nothing(alice: Any) -> None:
