@@ -28,8 +28,10 @@ from oauth2_provider.models import (
     get_refresh_token_model,
 )
 
-from authapp import audit
-from authapp.models import Application, AuditEvent, Connection
+from authapp import audit, families
+from authapp.client_hosts_admin import ClientHostRuleAdmin
+from authapp.connected_apps import end_connection
+from authapp.models import Application, AuditEvent, ClientHostRule, Connection, TokenFamily
 from authapp.redirect_uris import destination
 
 REGISTERED = (
@@ -209,6 +211,23 @@ class _TokenColumns:
         """Link to the client."""
         return _link(token.application) if token.application_id else "–"
 
+    def _revoke(self, request: HttpRequest, queryset: QuerySet[Any], family_ids: QuerySet[Any]) -> None:
+        """End the families of tokens; tokens without one, such as those that manage a registration, by themselves."""
+        with transaction.atomic():
+            families_of_tokens = TokenFamily.objects.filter(family__in=family_ids)
+            for family in families_of_tokens.filter(ended_at=None).select_related("application", "user"):
+                audit.record(
+                    audit.Action.TOKEN_REVOKED,
+                    request.META,
+                    application=family.application,
+                    user=family.user,
+                    by=request.user.get_username(),
+                )
+            families.end_all(families_of_tokens)
+            for token in queryset.all():
+                token.revoke()
+        self.message_user(request, _("The selected tokens and all that belong to them are revoked."))  # type: ignore[attr-defined]
+
     @admin.display(description=_("resource"))
     def resources(self, token: Any) -> str:
         """Return what the token is good for."""
@@ -220,6 +239,12 @@ class AccessTokenAdmin(_TokenColumns, DOTAccessTokenAdmin):
 
     list_display = ("pk", "user_link", "application_link", "scope", "resources", "created", "expires", "is_live")
     exclude = ("token", "token_checksum")
+
+    @admin.action(description=_("Revoke selected tokens and all that belong to them"))
+    def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """End the families of the selected tokens (DOT ends one pair)."""
+        owners = get_refresh_token_model().objects.filter(access_token__in=queryset)
+        self._revoke(request, queryset, owners.values("token_family"))
 
     @admin.display(description=_("live"), boolean=True)
     def is_live(self, token: Any) -> bool:
@@ -237,6 +262,11 @@ class RefreshTokenAdmin(_TokenColumns, DOTRefreshTokenAdmin):
     list_display = ("pk", "user_link", "application_link", "resources", "created", "revoked")
     list_filter = (("revoked", admin.EmptyFieldListFilter), "created", "application__registration_source")
     exclude = ("token", "token_checksum")
+
+    @admin.action(description=_("Revoke selected tokens and all that belong to them"))
+    def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """End the families of the selected tokens (DOT ends one pair)."""
+        self._revoke(request, queryset, queryset.values("token_family"))
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
         """Show, never edit."""
@@ -269,6 +299,15 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Only consent makes a connection."""
         return False
+
+    def delete_model(self, request: HttpRequest, obj: Connection) -> None:
+        """End what the client has of the person, too."""
+        end_connection(obj, request)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Connection]) -> None:
+        """End what the clients have of the people, too."""
+        for connection in queryset.select_related("user", "application"):
+            end_connection(connection, request)
 
     @admin.display(description=_("user"), ordering="user__username")
     def user_link(self, connection: Connection) -> str:
@@ -344,6 +383,7 @@ def _register() -> None:
     ):
         admin.site.unregister(model)
         admin.site.register(model, admin_class)
+    admin.site.register(ClientHostRule, ClientHostRuleAdmin)
     # No ID token is ever issued: OpenID Connect is not offered.
     admin.site.unregister(get_id_token_model())
     user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -24,8 +25,8 @@ MAXIMUM_URI_LENGTH = 2000
 MAXIMUM_CONTACTS = 10
 MAXIMUM_TEXT_LENGTH = 255
 
-# Control characters, and the marks that reorder or hide text: a name must look like what it is.
-_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+# Blank in most fonts though Unicode calls them letters or symbols.
+_BLANK = frozenset("\u115f\u1160\u2800\u3164\uffa0\U0001d159")
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]+")
 
 
@@ -167,9 +168,19 @@ def _text(data: dict[str, Any], name: str, limit: int) -> str:
     value = data.get(name, "")
     if not isinstance(value, str) or len(value) > limit:
         raise RegistrationError("invalid_client_metadata", f"{name} must be a string of at most {limit} characters.")
-    if _UNPRINTABLE.search(value):
+    if any(is_invisible(character) for character in value):
         raise RegistrationError("invalid_client_metadata", f"{name} has control or invisible characters.")
     return value.strip()
+
+
+def is_invisible(character: str) -> bool:
+    """Return whether a character hides, reorders or fakes text: a name must look like what it is.
+
+    That is Unicode's categories C (control, format, surrogate, private, unassigned), Zl and Zp, and a few characters
+    without a glyph.
+    """
+    category = unicodedata.category(character)
+    return category[0] == "C" or category in {"Zl", "Zp"} or character in _BLANK or character == "\u034f"
 
 
 def _choice(data: dict[str, Any], name: str, choices: tuple[str, ...], *, default: str) -> str:

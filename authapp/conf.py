@@ -6,12 +6,18 @@ the header only chooses among the issuers that the settings list.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.urls import reverse
+from django.utils.module_loading import import_string
+
+_HOST_PATTERN = re.compile(r"\*|\.?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
 SUPPORTED_GRANT_TYPES = ("authorization_code", "refresh_token")
 SUPPORTED_RESPONSE_TYPES = ("code",)
@@ -37,6 +43,35 @@ def private_use_redirect_uris() -> frozenset[str]:
     return frozenset(_setting("PRIVATE_USE_REDIRECT_URIS", ()))
 
 
+def client_hosts_allowed() -> tuple[str, ...]:
+    """Return the hosts whose metadata documents are accepted, besides those that the admin allows; none means all."""
+    return _hosts("CLIENT_HOSTS_ALLOWED", _setting("CLIENT_HOSTS_ALLOWED", ()))
+
+
+def client_hosts_denied() -> tuple[str, ...]:
+    """Return the hosts whose metadata documents are refused, whatever allows them."""
+    return _hosts("CLIENT_HOSTS_DENIED", _setting("CLIENT_HOSTS_DENIED", ()))
+
+
+def is_host_pattern(text: str) -> bool:
+    """Return whether a text is a host, a domain with a leading dot for every name under it, or `*`."""
+    return bool(_HOST_PATTERN.fullmatch(text))
+
+
+def _hosts(name: str, entries: Iterable[str]) -> tuple[str, ...]:
+    patterns = tuple(entry.strip().lower() for entry in entries)
+    for pattern in patterns:
+        if not is_host_pattern(pattern):
+            # A host that is never met would deny nothing, and nobody would notice.
+            raise ImproperlyConfigured(f"{name} has {pattern!r}, which is no host like app.example or .example.")
+    return patterns
+
+
+def client_document_stale_seconds() -> int:
+    """Return for how long a client's last good document counts after its time, while no newer one can be had."""
+    return int(_setting("CLIENT_DOCUMENT_STALE_SECONDS", 7 * 24 * 3600))
+
+
 def rotation_overlap_seconds() -> int:
     """Return for how many seconds a refresh token that was just rotated away still works."""
     return int(_setting("ROTATION_OVERLAP_SECONDS", 60))
@@ -45,6 +80,68 @@ def rotation_overlap_seconds() -> int:
 def family_maximum_seconds() -> int:
     """Return how old a login may get however often it is refreshed, in seconds; 0 for no limit."""
     return int(_setting("FAMILY_MAXIMUM_SECONDS", 365 * 24 * 3600))
+
+
+def registration_burst() -> int:
+    """Return how many clients may be registered from one address at once; 0 for no limit."""
+    return int(_setting("REGISTRATION_BURST", 60))
+
+
+def registration_refill_per_minute() -> float:
+    """Return how many clients may be registered from one address in a minute, after the burst.
+
+    Raises:
+        ImproperlyConfigured: it is none.
+    """
+    refill = float(_setting("REGISTRATION_REFILL_PER_MINUTE", 30))
+    if refill <= 0:
+        raise ImproperlyConfigured("AUTHAPP['REGISTRATION_REFILL_PER_MINUTE'] must be more than 0.")
+    return refill
+
+
+def unused_client_days() -> int:
+    """Return after how many days a client that nobody ever authorized may be deleted.
+
+    Long, because its program may have kept the client ID and never register again, and its person may come late.
+    """
+    return int(_setting("UNUSED_CLIENT_DAYS", 90))
+
+
+def audit_retention_days() -> int:
+    """Return for how many days audit events are kept; 0 for ever."""
+    return int(_setting("AUDIT_RETENTION_DAYS", 365))
+
+
+def introspecting_clients() -> frozenset[str]:
+    """Return the identifiers of confidential clients that are resource servers and may ask about any token."""
+    return frozenset(_setting("INTROSPECTING_CLIENTS", ()))
+
+
+def consent_remembered_seconds() -> int:
+    """Return for how long a consent to a client that is proven to be the same is not asked for again; 0 for never."""
+    return int(_setting("CONSENT_REMEMBERED_SECONDS", 30 * 24 * 3600))
+
+
+def authenticated_at() -> Callable[[HttpRequest], float | None]:
+    """Return the callable that says when the person proved who they are, in Unix seconds; None when it is not known."""
+    path = _setting("AUTHENTICATED_AT", "")
+    found: Callable[[HttpRequest], float | None] = import_string(path) if path else lambda request: None
+    return found
+
+
+def reauthenticate_url() -> str:
+    """Return the page, or the name of its URL, on which a person who is signed in proves it again."""
+    return str(_setting("REAUTHENTICATE_URL", "") or settings.LOGIN_URL)
+
+
+def sign_up_url() -> str:
+    """Return the page, or the name of its URL, on which people make an account; empty where nobody can."""
+    return str(_setting("SIGN_UP_URL", ""))
+
+
+def prompts_supported() -> frozenset[str]:
+    """Return the values of `prompt` (OIDC Core §3.1.2.1) that mean something here."""
+    return frozenset({"none", "login", "consent"} | ({"create"} if sign_up_url() else set()))
 
 
 def issuer(request: HttpRequest) -> str:

@@ -6,18 +6,18 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
-from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
+from oauth2_provider.models import get_access_token_model, get_grant_model
 from oauth2_provider.scopes import get_scopes_backend
 
-from authapp import audit
-from authapp.models import Connection
+from authapp import audit, families
+from authapp.models import Connection, TokenFamily
 from authapp.redirect_uris import destination
+from authapp.transactions import in_transaction
 
 
 @never_cache
@@ -53,26 +53,32 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
 @require_POST
 def disconnect_app(request: HttpRequest, pk: int) -> HttpResponse:
     """End one of the person's own connections."""
-    connection = get_object_or_404(Connection.objects.select_related("application"), pk=pk, user=request.user.pk)
+    connection = get_object_or_404(
+        Connection.objects.select_related("application", "user"), pk=pk, user=request.user.pk
+    )
     name = str(connection.application)
-    with transaction.atomic():
-        audit.record(audit.Action.DISCONNECTED, request.META, application=connection.application, user=connection.user)
-        disconnect(connection)
+    end_connection(connection, request)
     messages.success(request, _("%(name)s is disconnected.") % {"name": name})
     return redirect("connected-apps")
 
 
-def disconnect(connection: Connection) -> None:
-    """End everything a person gave a client: codes, access tokens, refresh tokens, and the consent itself.
-
-    Refresh tokens stay as revoked rows, so that a replay of one is still recognised (RFC 9700 §4.14.2).
-    """
+def end_connection(connection: Connection, request: HttpRequest) -> None:
+    """End everything a person gave a client: codes, tokens, and the consent itself."""
     owned: dict[str, Any] = {"user": connection.user_id, "application": connection.application_id}
-    refresh_tokens = get_refresh_token_model()
-    with transaction.atomic():
+
+    def work() -> None:
+        audit.record(
+            audit.Action.DISCONNECTED,
+            request.META,
+            application=connection.application,
+            user=connection.user,
+            by=str(request.user),
+        )
+        # Codes first: a redemption that is under way holds its code, and its family is there once that is released.
         get_grant_model().objects.filter(**owned).delete()
-        live = refresh_tokens.objects.select_for_update().filter(**owned, revoked__isnull=True)
-        for family in set(live.values_list("token_family", flat=True)):
-            refresh_tokens.revoke_family(family)
+        families.end_all(TokenFamily.objects.filter(**owned))
+        # What has no family, because it was not made by the flow.
         get_access_token_model().objects.filter(**owned).delete()
-        connection.delete()
+        Connection.objects.filter(**owned).delete()
+
+    in_transaction(work)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from django.contrib.auth.decorators import login_not_required
-from django.contrib.auth.views import redirect_to_login
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect, QueryDict
+from django.db import IntegrityError
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
@@ -23,9 +22,10 @@ from oauth2_provider.views import AuthorizationView
 from oauth2_provider.views.mixins import OAuthLibMixin
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import conf, redirect_uris
+from authapp import audit, client_hosts, conf, redirect_uris, sign_in
 from authapp.models import Application, Connection
 from authapp.oauthlib_core import with_issuer
+from authapp.transactions import in_transaction
 
 _S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7636 §4.2: BASE64URL(SHA256(…)) without padding
 MAXIMUM_QUERY_LENGTH = 8192
@@ -72,7 +72,9 @@ class ConsentView(AuthorizationView):
             # The client and its redirect URI are in order; the error goes there, to schemes this client may use.
             self.application = Application.objects.filter(client_id=request.GET.get("client_id")).first()
             raise
-        self.application = Application.objects.get(client_id=credentials["client_id"])
+        self.application = Application.objects.filter(client_id=credentials["client_id"]).first()
+        if self.application is None:  # deleted a moment ago
+            raise FatalClientError(error=errors.InvalidClientIdError())
 
         def refuse(error: str, description: str) -> OAuthToolkitError:
             return OAuthToolkitError(
@@ -96,9 +98,10 @@ class ConsentView(AuthorizationView):
         if resource is None:
             raise refuse("invalid_target", f"The resource must be {' or '.join(conf.resources())}.")
 
-        prompt = parameters.get("prompt", "").split()
-        if "none" in prompt and len(prompt) > 1:
-            raise refuse("invalid_request", "prompt=none stands alone.")  # OIDC Core §3.1.2.1
+        try:
+            self._wishes = sign_in.read(parameters)
+        except sign_in.InvalidPrompt as error:
+            raise refuse("invalid_request", str(error)) from error
 
         credentials["resource"] = [resource]
         return scopes, credentials
@@ -113,25 +116,28 @@ class ConsentView(AuthorizationView):
     # --- The person ------------------------------------------------------------------------------------
 
     def handle_no_permission(self) -> HttpResponse:
-        """Send an anonymous person to sign in; with `prompt=none` answer `login_required` (OIDC Core §3.1.2.6)."""
-        prompt = set(self.request.GET.get("prompt", "").split())
-        if "none" in prompt:
+        """Send an anonymous person to sign in, or up; with `prompt=none` answer `login_required` (§3.1.2.6)."""
+        if self._wishes.silent:
             return self._refuse("login_required", "The person is not signed in.")
-        return self._to_sign_in(self.get_login_url())
+        page = conf.sign_up_url() if "create" in self._wishes.prompt else self.get_login_url()
+        return sign_in.redirect(self.request, page, self._wishes)
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show the consent page.
+        """Show the consent page, unless this very consent is remembered.
 
         DOT's own view is not asked: it lets a client skip consent with `approval_prompt`, or by a flag on the client.
         """
-        prompt = set(request.GET.get("prompt", "").split())
-        if "none" in prompt:
-            return self._refuse("consent_required", "This server always asks the person.")
-        if "login" in prompt:
-            try:
-                return self._to_sign_in(reverse("account_reauthenticate"))
-            except NoReverseMatch:
-                return self._to_sign_in(self.get_login_url())
+        wishes, application = self._wishes, self.application
+        assert application is not None  # noqa: S101  (_check sets it or raises)
+        if wishes.sign_in_anew(request):
+            if wishes.silent:
+                return self._refuse("login_required", "The person signed in too long ago.")
+            return sign_in.redirect(request, conf.reauthenticate_url(), wishes)
+        remembered = sign_in.consent_is_remembered(request.user, application, *self._authorization)
+        if remembered and not wishes.consent_anew:
+            return self._allow(application, audit.Action.CONSENT_REMEMBERED)
+        if wishes.silent:
+            return self._refuse("consent_required", "The person has to be asked.")
         return self.render_to_response(self.get_context_data(form=None))  # type: ignore[no-any-return]
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
@@ -144,6 +150,7 @@ class ConsentView(AuthorizationView):
             | {
                 "application": self.application,
                 "client_host": urlsplit(credentials["client_id"]).hostname,  # of a metadata document's URL, else None
+                "client_is_verified": client_hosts.is_verified(self.application, redirect_uri),
                 "action": self.request.get_full_path(),
                 "redirect_uri": redirect_uri,
                 "redirect_destination": redirect_uris.destination(redirect_uri),
@@ -159,18 +166,40 @@ class ConsentView(AuthorizationView):
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Redirect with a code after Allow, with `access_denied` after anything else."""
-        scopes, credentials = self._authorization
-        allow = request.POST.get("allow") == "true"
         application = self.application
         assert application is not None  # noqa: S101  (_check sets it or raises)
+        if request.POST.get("allow") == "true":
+            return self._allow(application, audit.Action.CONSENT_GIVEN)
+        audit.record(audit.Action.CONSENT_REFUSED, request.META, application=application, user=request.user)
+        return self._refuse("access_denied", "The person said no.")
+
+    def _allow(self, application: Application, action: audit.Action) -> HttpResponse:
         try:
-            uri, _, _, _ = self.create_authorization_response(
-                request=request, scopes=" ".join(scopes), credentials=credentials, allow=allow
-            )
+            uri = in_transaction(lambda: self._grant(application, action))
         except OAuthToolkitError as error:
             return self.error_response(error, application)
-        remember_consent(application, request.user, scopes, credentials["resource"][0])
+        except IntegrityError:  # the client was deleted while the person was reading
+            return self.error_response(FatalClientError(error=errors.InvalidClientIdError()), None)
         return self.redirect(uri, application)  # type: ignore[no-any-return]
+
+    def _grant(self, application: Application, action: audit.Action) -> str:
+        """Make a code and record the consent; return where to redirect to."""
+        scopes, credentials = self._authorization
+        uri, _, _, _ = self.create_authorization_response(
+            request=self.request, scopes=" ".join(scopes), credentials=credentials, allow=True
+        )
+        if action == audit.Action.CONSENT_GIVEN:  # a remembered one must not renew itself
+            remember_consent(application, self.request.user, scopes, credentials)
+        audit.record(
+            action,
+            self.request.META,
+            application=application,
+            user=self.request.user,
+            scope=" ".join(scopes),
+            resource=credentials["resource"][0],
+            leads_to=redirect_uris.destination(credentials["redirect_uri"]),
+        )
+        return str(uri)
 
     def error_response(self, error: OAuthToolkitError, application: Application | None, **kwargs: Any) -> HttpResponse:
         """Redirect with the error, `state` and `iss`; show it instead when the redirect URI is not to be trusted."""
@@ -193,14 +222,8 @@ class ConsentView(AuthorizationView):
             OAuthToolkitError(error=oauth_error, redirect_uri=credentials["redirect_uri"]), self.application
         )
 
-    def _to_sign_in(self, sign_in_url: str) -> HttpResponseRedirect:
-        """Redirect to a sign-in page that comes back here, without the `prompt` that has then been answered."""
-        query = QueryDict(self.request.META.get("QUERY_STRING", "")).copy()
-        query.pop("prompt", None)
-        return redirect_to_login(f"{self.request.path}?{urlencode(list(query.lists()), doseq=True)}", sign_in_url)
 
-
-def remember_consent(application: Application, user: Any, scopes: list[str], resource: str) -> None:
+def remember_consent(application: Application, user: Any, scopes: list[str], credentials: dict[str, Any]) -> None:
     """Record who connected what, and bind a native client to the first person where that is safe.
 
     Safe means: registered by the client itself and native, so that its answers only ever reach this person's own
@@ -211,7 +234,11 @@ def remember_consent(application: Application, user: Any, scopes: list[str], res
     Connection.objects.update_or_create(
         user=user,
         application=application,
-        defaults={"scope": " ".join(scopes), "resource": resource},
+        defaults={
+            "scope": " ".join(scopes),
+            "resource": credentials["resource"][0],
+            "redirect_destination": redirect_uris.destination(credentials["redirect_uri"])[:255],
+        },
     )
     Application.objects.filter(pk=application.pk).update(last_authorized_at=now)
     if application.registration_source == Application.RegistrationSource.DCR and application.is_native:

@@ -32,6 +32,9 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
             raise Http404("No such issuer.")
         metadata: dict[str, Any] = json.loads(super().get(request, *args, **kwargs).content)
         metadata["issuer"] = issuer
+        metadata["prompt_values_supported"] = sorted(conf.prompts_supported())
+        # A public client can revoke its tokens, but has nothing to prove who it is when it asks about one.
+        metadata["introspection_endpoint_auth_methods_supported"] = ["client_secret_post", "client_secret_basic"]
         response = JsonResponse(metadata)
         response["Cache-Control"] = "public, max-age=300"
         response["Vary"] = "Host"

@@ -155,6 +155,7 @@ class TokenFamily(models.Model):
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+")
     scope = models.TextField(blank=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         verbose_name = _("token family")

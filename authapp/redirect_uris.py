@@ -56,6 +56,9 @@ def require_registrable(uri: str) -> None:
     if ":" in parts.netloc.rpartition("]")[2] and (not _PORT.search(parts.netloc) or port == 0):
         raise InvalidRedirectURI("The port of the redirect URI is not a number between 1 and 65535.")
     host = parts.hostname or ""
+    if (parts.scheme, parts.netloc) in {urlsplit(issuer)[:2] for issuer in conf.issuers()}:
+        # A code would end in our own pages' URLs, and in what they link to.
+        raise InvalidRedirectURI("A redirect URI leads to the client, not to this server.")
     if parts.netloc != parts.netloc.lower():
         raise InvalidRedirectURI("Spell the host of the redirect URI in lower case: it is compared byte for byte.")
     if host in LOOPBACK_HOSTS:
@@ -88,7 +91,9 @@ def matches(registered: str, requested: str) -> bool:
         _ = theirs.port
     except ValueError:
         return False
-    if not (is_loopback(registered) and is_loopback(requested)):
+    if not (is_loopback(registered) and is_loopback(requested)) or not requested.startswith("http://"):
+        return False
+    if ("?" in registered) != ("?" in requested):
         return False
     return _without_port(ours) == _without_port(theirs) and _has_plain_port(theirs)
 

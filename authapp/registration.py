@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
+from django.core.exceptions import RequestDataTooBig
 from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.request import UnreadablePostError
 from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider.generators import generate_client_secret
@@ -21,10 +23,12 @@ from oauth2_provider.views import DynamicClientRegistrationManagementView, Dynam
 # Private in DOT: it makes the access token that manages a registration. tests/authapp/test_private_seams.py holds it.
 from oauth2_provider.views.dynamic_client_registration import _issue_registration_token as issue_registration_token
 
-from authapp import audit, client_metadata, conf
+from authapp import audit, client_metadata, conf, throttling
 from authapp.client_metadata import ClientMetadata, RegistrationError
 from authapp.errors import error_response, no_store
 from authapp.models import Application
+from authapp.redirect_uris import destination
+from authapp.transactions import in_transaction
 
 
 class RegistrationView(DynamicClientRegistrationView):
@@ -38,18 +42,21 @@ class RegistrationView(DynamicClientRegistrationView):
             metadata = _read(request)
         except RegistrationError as error:
             return error_response(error.code, error.description)
+        if refusal := throttling.refuse_registration(request):
+            return refusal
         secret = "" if metadata.is_public else generate_client_secret()
-        application = Application(registration_source=Application.RegistrationSource.DCR)
-        _apply(application, metadata, secret=secret)
+        application = Application(
+            registration_source=Application.RegistrationSource.DCR,
+            client_type=Application.CLIENT_PUBLIC if metadata.is_public else Application.CLIENT_CONFIDENTIAL,
+            authorization_grant_type=Application.GRANT_AUTHORIZATION_CODE,
+            client_secret=secret,
+            hash_client_secret=bool(secret),
+        )
+        _apply(application, metadata)
         with transaction.atomic():
             application.save()
             token = issue_registration_token(application, None)
-            audit.record(
-                audit.Action.CLIENT_REGISTERED,
-                request.META,
-                application=application,
-                redirect_uris=metadata.redirect_uris,
-            )
+            _audit(audit.Action.CLIENT_REGISTERED, request, application)
         return no_store(JsonResponse(_information(application, request, token, secret=secret), status=201))
 
 
@@ -71,42 +78,55 @@ class ClientConfigurationView(DynamicClientRegistrationManagementView):
 
     def put(self, request: HttpRequest, client_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         """Replace the registration (RFC 7592 §2.2); what POST refuses, PUT refuses."""
-        registration = self._authenticate_registration_request(request, client_id)
-        if isinstance(registration, HttpResponse):
-            return registration
-        application = registration.application
         try:
             metadata = _read(request)
-            if metadata.is_public != (application.client_type == Application.CLIENT_PUBLIC):
-                raise RegistrationError(
-                    "invalid_client_metadata", "A client cannot change between public and confidential; register anew."
-                )
         except RegistrationError as error:
-            return error_response(error.code, error.description)
-        _apply(application, metadata)
-        token = registration.presented_token
-        with transaction.atomic():
-            application.save()
-            audit.record(
-                audit.Action.CLIENT_CHANGED,
-                request.META,
-                application=application,
-                redirect_uris=metadata.redirect_uris,
-            )
-            if oauth2_settings.DCR_ROTATE_REGISTRATION_TOKEN_ON_UPDATE:
-                token = issue_registration_token(application, None)
-                registration.registration_token.delete()
-        return JsonResponse(_information(application, request, token))
+            problem = error_response(error.code, error.description)
+        else:
+            return in_transaction(lambda: self._replace(request, client_id, metadata))
+        registration = self._authenticate_registration_request(request, client_id)
+        return registration if isinstance(registration, HttpResponse) else problem
 
     def delete(self, request: HttpRequest, client_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         """Forget the client and everything it was given (RFC 7592 §2.3)."""
-        registration = self._authenticate_registration_request(request, client_id)
+        return in_transaction(lambda: self._delete(request, client_id))
+
+    def _locked(self, request: HttpRequest, client_id: str) -> Any:
+        """Lock the client, then authenticate: of parallel changes each sees what the one before it left."""
+        Application.objects.select_for_update(of=("self",)).filter(client_id=client_id).first()
+        return self._authenticate_registration_request(request, client_id)
+
+    def _replace(self, request: HttpRequest, client_id: str, metadata: ClientMetadata) -> HttpResponse:
+        registration = self._locked(request, client_id)
         if isinstance(registration, HttpResponse):
             return registration
-        with transaction.atomic():
-            audit.record(audit.Action.CLIENT_DELETED, request.META, application=registration.application)
-            registration.application.delete()
+        application = registration.application
+        if metadata.is_public != (application.client_type == Application.CLIENT_PUBLIC):
+            return error_response(
+                "invalid_client_metadata", "A client cannot change between public and confidential; register anew."
+            )
+        changed = _apply(application, metadata)
+        application.save(update_fields=[*changed, "updated"])
+        token = registration.presented_token
+        if oauth2_settings.DCR_ROTATE_REGISTRATION_TOKEN_ON_UPDATE:
+            registration.registration_token.delete()
+            token = issue_registration_token(application, None)
+        _audit(audit.Action.CLIENT_CHANGED, request, application)
+        return JsonResponse(_information(application, request, token))
+
+    def _delete(self, request: HttpRequest, client_id: str) -> HttpResponse:
+        registration = self._locked(request, client_id)
+        if isinstance(registration, HttpResponse):
+            return registration
+        _audit(audit.Action.CLIENT_DELETED, request, registration.application)
+        registration.application.delete()
         return HttpResponse(status=204)
+
+
+def _audit(action: audit.Action, request: HttpRequest, application: Application) -> None:
+    # Hosts, not whole URIs: twenty of 2,000 characters each would make the trail a place to dump things in.
+    leads_to = list(dict.fromkeys(destination(uri)[:100] for uri in application.registered_redirect_uris))
+    audit.record(action, request.META, application=application, leads_to=leads_to)
 
 
 def _read(request: HttpRequest) -> ClientMetadata:
@@ -115,37 +135,40 @@ def _read(request: HttpRequest) -> ClientMetadata:
         raise RegistrationError(
             "invalid_client_metadata", f"The metadata is larger than {client_metadata.MAXIMUM_BODY_BYTES} bytes."
         )
+    try:
+        body = request.body
+    except (RequestDataTooBig, UnreadablePostError) as error:  # without a Content-Length
+        raise RegistrationError("invalid_client_metadata", "The metadata is too large.") from error
     return client_metadata.parse(
-        request.body,
+        body,
         content_type=request.META.get("CONTENT_TYPE", ""),
         known_scopes=frozenset(get_scopes_backend().get_all_scopes()),
     )
 
 
-def _apply(application: Application, metadata: ClientMetadata, *, secret: str | None = None) -> None:
-    """Copy metadata to the client; `secret` is the raw one of a new client, empty for a public client."""
+_KEPT_AS_GIVEN = (
+    "token_endpoint_auth_method",
+    "grant_types",
+    "response_types",
+    "scope",
+    "application_type",
+    "client_uri",
+    "logo_uri",
+    "tos_uri",
+    "policy_uri",
+    "contacts",
+    "software_id",
+    "software_version",
+)
+
+
+def _apply(application: Application, metadata: ClientMetadata) -> tuple[str, ...]:
+    """Copy metadata to the client; return the names of the fields."""
     application.name = metadata.client_name
     application.redirect_uris = " ".join(metadata.redirect_uris)
-    application.client_type = Application.CLIENT_PUBLIC if metadata.is_public else Application.CLIENT_CONFIDENTIAL
-    application.authorization_grant_type = Application.GRANT_AUTHORIZATION_CODE
-    for name in (
-        "token_endpoint_auth_method",
-        "grant_types",
-        "response_types",
-        "scope",
-        "application_type",
-        "client_uri",
-        "logo_uri",
-        "tos_uri",
-        "policy_uri",
-        "contacts",
-        "software_id",
-        "software_version",
-    ):
+    for name in _KEPT_AS_GIVEN:
         setattr(application, name, getattr(metadata, name))
-    if secret is not None:
-        application.client_secret = secret
-        application.hash_client_secret = bool(secret)
+    return ("name", "redirect_uris", *_KEPT_AS_GIVEN)
 
 
 def _information(application: Application, request: HttpRequest, token: str, *, secret: str = "") -> dict[str, Any]:

@@ -6,7 +6,6 @@ from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
 from django.core.exceptions import BadRequest, RequestDataTooBig, TooManyFieldsSent
-from django.db import transaction
 from django.http import HttpRequest, HttpResponse
 from django.http.multipartparser import MultiPartParserError
 from django.http.request import UnreadablePostError
@@ -20,6 +19,8 @@ from oauth2_provider.views import TokenView as DOTTokenView
 from authapp import conf
 from authapp.errors import error_response, no_store
 from authapp.models import Application
+from authapp.oauthlib_core import basic_client_id
+from authapp.transactions import in_transaction
 
 MAXIMUM_PARAMETER_LENGTH = 8192
 _MAY_REPEAT = frozenset({"resource"})  # RFC 8707 §2
@@ -35,8 +36,9 @@ class FormEndpoint:
         _refresh_metadata_document(request)
         # A code or refresh token is locked, used and replaced in one transaction: of parallel requests with the same
         # one, each sees what the other did. An error answer commits too: it may have revoked a family.
-        with transaction.atomic():
-            response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        response: HttpResponse = in_transaction(
+            lambda: super(FormEndpoint, self).dispatch(request, *args, **kwargs)  # type: ignore[misc]
+        )
         if response.status_code >= 400:
             response["Content-Type"] = "application/json"  # DOT sets none on errors raised while saving
         if response.status_code == 401:
@@ -72,6 +74,8 @@ class RevokeTokenView(FormEndpoint, DOTRevokeTokenView):
 
 def _problem_with_form(request: HttpRequest) -> str:
     """Return what is wrong with the form, or nothing."""
+    if request.META.get("CONTENT_TYPE") and request.content_type != "application/x-www-form-urlencoded":
+        return "Send the parameters as application/x-www-form-urlencoded."  # RFC 6749 §3.2 and Appendix B
     try:
         lists = dict(request.POST.lists())
     except (RequestDataTooBig, TooManyFieldsSent):
@@ -91,14 +95,16 @@ def _problem_with_form(request: HttpRequest) -> str:
 
 def _refresh_metadata_document(request: HttpRequest) -> None:
     """Fetch the client's metadata document if that is due: never while the transaction holds its locks."""
-    client_id = request.POST.get("client_id", "")
-    if not (oauth2_settings.CIMD_ENABLED and cimd.is_cimd_client_id(client_id)):
+    if not oauth2_settings.CIMD_ENABLED:
         return
-    application = Application.objects.filter(client_id=client_id).first()
-    if application is None:
-        cimd.resolve_cimd_application(client_id, request)
-    else:
-        cimd.refresh_if_stale(application, request)
+    for client_id in (request.POST.get("client_id", ""), basic_client_id(request)):
+        if not cimd.is_cimd_client_id(client_id):
+            continue
+        application = Application.objects.filter(client_id=client_id).first()
+        if application is None:
+            cimd.resolve_cimd_application(client_id, request)
+        else:
+            cimd.refresh_if_stale(application, request)
 
 
 def _quoted(name: str) -> str:

@@ -1,13 +1,14 @@
 """The authorization server's URLs; include them at the root of a site: `path("", include("authapp.urls"))`.
 
 The namespace is DOT's, so that its own views and models find the URLs they reverse. DOT's client management and token
-pages, its introspection and its device flow are not mounted (docs/decisions/0003).
+pages, its introspection view and its device flow are not mounted (docs/decisions/0003).
 """
 
 from django.urls import include, path, re_path
 
 from authapp.connected_apps import connected_apps, disconnect_app
 from authapp.consent import ConsentView
+from authapp.introspection import IntrospectionView
 from authapp.metadata import AuthorizationServerMetadataView
 from authapp.registration import ClientConfigurationView, RegistrationView
 from authapp.token_endpoint import RevokeTokenView, TokenView
@@ -19,12 +20,14 @@ oauth_urlpatterns = [
     path("authorize/", ConsentView.as_view(), name="authorize"),
     path("token/", token, name="token"),
     path("revoke_token/", RevokeTokenView.as_view(), name="revoke-token"),
+    path("introspect/", IntrospectionView.as_view(), name="introspect"),
     path("register/", RegistrationView.as_view(), name="dcr-register"),
     path("register/<str:client_id>/", ClientConfigurationView.as_view(), name="dcr-register-management"),
     # A redirect would turn a POST into a GET, so the spelling without a slash is served as well.
     path("authorize", ConsentView.as_view()),
     path("token", token),
     path("revoke_token", RevokeTokenView.as_view()),
+    path("introspect", IntrospectionView.as_view()),
     path("register", RegistrationView.as_view()),
     path("register/<str:client_id>", ClientConfigurationView.as_view()),
 ]

@@ -23,11 +23,14 @@ from oauth2_provider.scopes import get_scopes_backend
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import audit, conf
+from authapp import audit, conf, families
 from authapp.models import Application, Rotation, TokenFamily
 from authapp.oauthlib_core import code_digest, received_at
 
 logger = logging.getLogger(__name__)
+
+# Parallel processes of one client are a handful; a refresh token that was stolen could make pairs all minute long.
+MAXIMUM_SUCCESSORS = 25
 
 
 class Validator(OAuth2Validator):
@@ -63,6 +66,7 @@ class Validator(OAuth2Validator):
 
     def _create_authorization_code(self, request: Request, code: dict[str, str], expires: Any = None) -> Any:
         """Store the digest of the code instead of the code (stock DOT keeps it in clear)."""
+        request.nonce = request.claims = None  # OpenID Connect's, which is not offered: nothing of it is kept
         return super()._create_authorization_code(request, {**code, "code": code_digest(code["code"])}, expires)
 
     def validate_code(
@@ -87,12 +91,25 @@ class Validator(OAuth2Validator):
         A request that was under way when the code was redeemed is no replay but the same click sent twice; its sender
         gets `invalid_grant` and keeps the tokens of the other request.
         """
-        family = TokenFamily.objects.filter(code_digest=code, application=client).select_related("user").first()
-        if family is None or received_at(request.headers) <= family.created_at.timestamp():
+        found = TokenFamily.objects.filter(code_digest=code, application=client).first()
+        if found is None or received_at(request.headers) <= found.created_at.timestamp():
             return
-        logger.warning("An authorization code of client %s was replayed; its tokens are revoked.", client.client_id)
-        get_refresh_token_model().revoke_family(family.family)
-        audit.record(audit.Action.CODE_REPLAYED, request.headers, application=client, user=family.user)
+        family = families.lock(found.family)
+        if family is not None and family.ended_at is None:
+            logger.warning("An authorization code of client %s was replayed; its tokens are revoked.", client.client_id)
+            families.end(family)
+            audit.record(audit.Action.CODE_REPLAYED, request.headers, application=client, user=family.user)
+
+    def get_default_redirect_uri(self, client_id: str, request: Request, *args: Any, **kwargs: Any) -> str | None:
+        """Take the redirect URI of the authorization where a token request names none (OAuth 2.1 §4.1.3).
+
+        PKCE does what the repetition was for.
+        """
+        if request.code:
+            grant = get_grant_model().objects.filter(code=request.code, application=request.client).first()
+            return grant.redirect_uri if grant else None
+        default: str | None = super().get_default_redirect_uri(client_id, request, *args, **kwargs)
+        return default
 
     def confirm_redirect_uri(
         self,
@@ -123,27 +140,31 @@ class Validator(OAuth2Validator):
         successor of it has itself been used, and for `ROTATION_OVERLAP_SECONDS` at most; a later or older replay is
         treated as theft and ends the family (RFC 9700 §4.14.2). docs/decisions/0005 has the reasons.
         """
-        model = get_refresh_token_model()
-        checksum = hashlib.sha256(refresh_token.encode()).hexdigest()
-        token = (
-            model.objects.select_for_update(of=("self",))
-            .select_related("user")
-            .filter(token_checksum=checksum, application=client)
+        tokens = (
+            get_refresh_token_model()
+            .objects.select_related("user", "access_token")
+            .filter(token_checksum=hashlib.sha256(refresh_token.encode()).hexdigest(), application=client)
             # (checksum, revoked) is what DOT keeps unique: prefer the live row.
             .order_by(F("revoked").asc(nulls_first=True))
-            .first()
         )
-        if token is None or not token.user.is_active:
+        known = tokens.first()
+        if known is None:
+            return False
+        family = families.lock(known.token_family)
+        token = tokens.first()  # as it is now that nobody else can change it
+        if token is None or family is None or not families.is_alive(family) or not token.user.is_active:
             return False
         if token.revoked is None:
             if not _is_alive(token):
                 return False
         elif not _may_be_used_again(token):
-            if Rotation.objects.filter(source=token).exists():
-                logger.warning("A refresh token of client %s was replayed; its family is revoked.", client.client_id)
-                model.revoke_family(token.token_family)
-                audit.record(audit.Action.REFRESH_REPLAYED, request.headers, application=client, user=token.user)
+            logger.warning("A refresh token of client %s was replayed; its family is revoked.", client.client_id)
+            families.end(family)
+            audit.record(audit.Action.REFRESH_REPLAYED, request.headers, application=client, user=token.user)
             return False
+        elif Rotation.objects.filter(source=token).count() >= MAXIMUM_SUCCESSORS:
+            return False
+        request.token_family = family
         request.user = token.user
         request.refresh_token = refresh_token
         request.refresh_token_instance = token
@@ -151,8 +172,7 @@ class Validator(OAuth2Validator):
 
     def get_original_scopes(self, refresh_token: str, request: Request, *args: Any, **kwargs: Any) -> list[str]:
         """Return the scopes that the person granted, also after a refresh that asked for fewer (RFC 6749 §6)."""
-        family = TokenFamily.objects.filter(family=request.refresh_token_instance.token_family).first()
-        return family.scope.split() if family else []
+        return list(request.token_family.scope.split())
 
     def _save_bearer_token(self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any) -> None:
         """Issue a pair of tokens, in the place of DOT's method.
@@ -196,15 +216,16 @@ class Validator(OAuth2Validator):
         DOT ends one pair; the pairs of parallel refreshes would live on.
         """
         checksum = hashlib.sha256(token.encode()).hexdigest()
-        refresh_tokens = get_refresh_token_model().objects.filter(application=request.client).select_related("user")
+        refresh_tokens = get_refresh_token_model().objects.filter(application=request.client)
         found = (
             refresh_tokens.filter(token_checksum=checksum).first()
             or refresh_tokens.filter(access_token__token_checksum=checksum).first()
         )
-        if found is None:
+        family = families.lock(found.token_family) if found else None
+        if family is None:
             return  # unknown, ended, or another client's: the answer is the same (RFC 7009 §2.2)
-        get_refresh_token_model().revoke_family(found.token_family)
-        audit.record(audit.Action.TOKEN_REVOKED, request.headers, application=request.client, user=found.user)
+        families.end(family)
+        audit.record(audit.Action.TOKEN_REVOKED, request.headers, application=request.client, user=family.user)
 
     # --- Audience --------------------------------------------------------------------------------------
 
@@ -233,19 +254,16 @@ def _is_alive(token: Any) -> bool:
     """Return whether a refresh token that was never used is within its time, which slides with each refresh."""
     if token.access_token is None:
         return False
-    now = timezone.now()
     lifetime = refresh_token_expire_timedelta()
-    if lifetime is not None and token.access_token.expires + lifetime <= now:
-        return False
-    greatest_age = conf.family_maximum_seconds()
-    family = TokenFamily.objects.filter(family=token.token_family).first()
-    return family is not None and (not greatest_age or family.created_at + timedelta(seconds=greatest_age) > now)
+    return lifetime is None or token.access_token.expires + lifetime > timezone.now()
 
 
 def _may_be_used_again(token: Any) -> bool:
-    """Return whether a rotated refresh token is inside the overlap: recent, and no successor used or revoked."""
+    """Return whether a rotated refresh token is inside the overlap: recent, and no successor used or ended."""
     overlap = timedelta(seconds=conf.rotation_overlap_seconds())
     if token.revoked + overlap <= timezone.now():
         return False
-    successors = list(Rotation.objects.filter(source=token).select_related("successor"))
-    return bool(successors) and all(rotation.successor.revoked is None for rotation in successors)
+    successors = [rotation.successor for rotation in Rotation.objects.filter(source=token).select_related("successor")]
+    return bool(successors) and all(
+        successor.revoked is None and successor.access_token_id is not None for successor in successors
+    )

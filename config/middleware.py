@@ -1,14 +1,60 @@
-"""What Django's own middleware does not know about signing in for somebody else's page."""
+"""What Django's own middleware leaves open: the one public address, odd encodings, and signing in for another page."""
 
+from __future__ import annotations
+
+import re
 from collections.abc import Callable
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 
-# All that a person passes between a client's button and the client's callback.
-SIGN_IN_PATHS = ("/o/authorize", "/accounts/")
+Handler = Callable[[HttpRequest], HttpResponse]
+
+PUBLIC_SCHEME = "STAR_PUBLIC_SCHEME"
+"""The key of `request.META` that says the scheme of PUBLIC_URL; no header of a client can have this name."""
+
+# What a person passes between a client's button and the client's callback.
+SIGN_IN_PATHS = ("/o/authorize", "/accounts/login", "/accounts/reauthenticate")
+_SESSION_KEY = re.compile(r"[a-z0-9]{1,64}")
 
 
-def allow_sign_in_in_a_popup(get_response: Callable[[HttpRequest], HttpResponse]) -> Callable[..., HttpResponse]:
+def one_public_address(get_response: Handler) -> Handler:
+    """Let every request look as if it came to PUBLIC_URL, or in development to its other spelling.
+
+    Links in mails, the keys of rate limits, and what libraries build from the Host header then follow the settings and
+    not what a stranger sends. A host that ALLOWED_HOSTS does not name is refused first, as ever.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        request.get_host()  # raises DisallowedHost, which is a 400
+        addresses = [urlsplit(url) for url in settings.PUBLIC_URLS]
+        sent = request.META.get("HTTP_HOST", "")
+        address = next((known for known in addresses if known.netloc == sent), addresses[0])
+        request.META["HTTP_HOST"] = address.netloc
+        request.META[PUBLIC_SCHEME] = address.scheme
+        return get_response(request)
+
+    return middleware
+
+
+def plain_input(get_response: Handler) -> Handler:
+    """Read every form as UTF-8 and take no session key that cannot be one.
+
+    Browsers and OAuth clients send UTF-8. Python knows encodings such as `rot13` and `zlib`, which a form that claims
+    one would be decoded with; and PostgreSQL refuses to look for a session whose key has a NUL.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        request.encoding = "utf-8"
+        if not _SESSION_KEY.fullmatch(request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")):
+            request.COOKIES.pop(settings.SESSION_COOKIE_NAME, None)
+        return get_response(request)
+
+    return middleware
+
+
+def allow_sign_in_in_a_popup(get_response: Handler) -> Handler:
     """Keep `window.opener` for clients that open the sign-in in a popup.
 
     With Django's default, `Cross-Origin-Opener-Policy: same-origin`, the browser cuts the tie between the popup and the

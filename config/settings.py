@@ -75,6 +75,8 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.one_public_address",
+    "config.middleware.plain_input",
     "django.middleware.security.SecurityMiddleware",
     "config.middleware.allow_sign_in_in_a_popup",
     "whitenoise.middleware.WhiteNoiseMiddleware",
@@ -120,8 +122,6 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         **_database.get("OPTIONS", {}),
     }
-    # A file, because tests share the database between threads and processes.
-    _database["TEST"] = {"NAME": BASE_DIR / "test_db.sqlite3"}
 else:
     # Calls under /star take a connection from this pool and give it back: they live outside Django's
     # request cycle (see mcpapp.database).
@@ -224,6 +224,7 @@ OAUTH2_PROVIDER = {
         env.str("CLIENT_ID_METADATA_DOCUMENTS", default=str(IS_HTTPS)), "CLIENT_ID_METADATA_DOCUMENTS"
     ),
     "CIMD_METADATA_FETCHER": "authapp.client_id_metadata.MetadataFetcher",
+    "CIMD_REGISTRATION_PERMISSION_CLASSES": ["authapp.client_hosts.ClientHostPermission"],
     "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
     "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
     "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,
@@ -238,9 +239,14 @@ OAUTH2_PROVIDER = {
 AUTHAPP = {
     "ISSUERS": PUBLIC_URLS,
     "RESOURCES": RESOURCES,
+    "AUTHENTICATED_AT": "config.accounts.authenticated_at",
+    "REAUTHENTICATE_URL": "account_reauthenticate",
+    "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
     "PRIVATE_USE_REDIRECT_URIS": env.list(
         "PRIVATE_USE_REDIRECT_URIS", default=["cursor://anysphere.cursor-mcp/oauth/callback"]
     ),
+    "CLIENT_HOSTS_ALLOWED": env.list("CLIENT_HOSTS_ALLOWED", default=[]),
+    "CLIENT_HOSTS_DENIED": env.list("CLIENT_HOSTS_DENIED", default=[]),
 }
 
 # Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
@@ -273,6 +279,7 @@ CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
 SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+SECURE_PROXY_SSL_HEADER = ("STAR_PUBLIC_SCHEME", "https")  # set by config.middleware, never by a client
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = read(env.int, "HSTS_SECONDS", "a whole number of seconds", default=31_536_000 if IS_HTTPS else 0)
 SILENCED_SYSTEM_CHECKS = [

@@ -2,13 +2,21 @@
 
 from allauth.account.decorators import secure_admin_login
 from django.contrib import admin
-from django.urls import include, path
+from django.http import Http404, HttpRequest, HttpResponse
+from django.urls import include, path, re_path
 
 # One sign-in page, with its rate limits and second factors, for the admin as well.
 admin.autodiscover()
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
+
+def not_here(request: HttpRequest, **kwargs: str) -> HttpResponse:
+    """Answer 404 where allauth would let people manage addresses this site does not use."""
+    raise Http404
+
+
 urlpatterns = [
+    re_path(r"^accounts/(?:email|confirm-email)/", not_here),
     path("", include("authapp.urls")),
     path("", include("mcpapp.urls")),
     path("accounts/", include("allauth.urls")),

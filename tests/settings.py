@@ -1,6 +1,10 @@
 """The settings of the site as development has them, whatever the environment of the person who runs the tests says."""
 
+import atexit
 import os
+import shutil
+import tempfile
+from pathlib import Path
 
 os.environ.update(
     ENV_FILE="", DEBUG="true", PORT="8000", PUBLIC_URL="", SECRET_KEY="", ALLOWED_HOSTS="127.0.0.1", MCP_PATH="/star"
@@ -22,3 +26,9 @@ from config.settings import PASSWORD_HASHERS as SITE_PASSWORD_HASHERS  # noqa: E
 # Signing people in is not what most tests are about, and the site's hasher takes a third of a second.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *SITE_PASSWORD_HASHERS]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
+
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405
+    # A file, because threads and connections share it; one for each run, so that two runs do not.
+    folder = Path(tempfile.mkdtemp(prefix="star-test-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    DATABASES["default"]["TEST"] = {"NAME": folder / "test.sqlite3"}  # noqa: F405

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
 from django.test import Client
 from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
 
-from authapp.models import Application, Connection
+from authapp.models import Application, AuditEvent, Connection
+from authapp.tokens import find_access_token
 from tests.oauth import PKCE, authorize, browser, connected, refresh, registered
 
 pytestmark = pytest.mark.django_db
@@ -113,3 +115,51 @@ def test_the_admin_refuses_a_redirect_uri_that_a_registration_would_refuse(admin
 def test_the_admins_sign_in_is_the_sites(client: Client) -> None:
     response = browser().get("/admin/", follow=True)
     assert response.redirect_chain[-1][0].startswith("/accounts/login/")
+
+
+@pytest.mark.parametrize("kind", ["accesstoken", "refreshtoken"])
+def test_revoking_a_token_in_the_admin_ends_the_whole_login(admin_browser: Client, alice: Any, kind: str) -> None:
+    client, first = connected(alice)
+    pairs = [refresh(client["client_id"], first["refresh_token"]).json() for _ in range(2)]
+    model = {"accesstoken": get_access_token_model(), "refreshtoken": get_refresh_token_model()}[kind]
+    one = model.objects.filter(user=alice).latest("pk")
+    selected = {"action": "revoke_tokens", "_selected_action": [one.pk]}
+    assert admin_browser.post(f"/admin/oauth2_provider/{kind}/", selected).status_code == 302
+    for pair in pairs:
+        assert async_to_sync(find_access_token)(pair["access_token"]) is None
+        assert refresh(client["client_id"], pair["refresh_token"]).status_code == 400
+
+
+def test_deleting_a_connection_in_the_admin_ends_its_tokens(admin_browser: Client, alice: Any) -> None:
+    client, tokens = connected(alice)
+    url = f"/admin/authapp/connection/{Connection.objects.get().pk}/delete/"
+    assert admin_browser.post(url, {"post": "yes"}).status_code == 302
+    assert async_to_sync(find_access_token)(tokens["access_token"]) is None
+    assert refresh(client["client_id"], tokens["refresh_token"]).status_code == 400
+
+
+def test_the_audit_trail_tells_the_story_of_a_client_and_nobody_edits_it(admin_browser: Client, alice: Any) -> None:
+    client, tokens = connected(alice)
+    refresh(client["client_id"], tokens["refresh_token"])
+    browser(alice).post(f"/connected-apps/{Connection.objects.get().pk}/disconnect/")
+    story = list(AuditEvent.objects.order_by("pk").values_list("action", "username", "client_name"))
+    assert story == [
+        ("client_registered", "", "Test client"),
+        ("consent_given", "alice", "Test client"),
+        ("token_issued", "alice", "Test client"),
+        ("token_refreshed", "alice", "Test client"),
+        ("disconnected", "alice", "Test client"),
+    ]
+    assert set(AuditEvent.objects.values_list("ip_address", flat=True)) == {"127.0.0.1"}
+    text = str(list(AuditEvent.objects.values()))
+    for secret in (*tokens.values(), client["registration_access_token"]):
+        if isinstance(secret, str) and len(secret) > 20:
+            assert secret not in text
+    base = "/admin/authapp/auditevent/"
+    assert "alice" in admin_browser.get(base, {"q": "alice"}).content.decode()
+    event = AuditEvent.objects.latest("pk")
+    assert admin_browser.get(f"{base}{event.pk}/change/").status_code == 200
+    assert admin_browser.post(f"{base}{event.pk}/change/", {}).status_code == 403
+    assert admin_browser.post(f"{base}{event.pk}/delete/", {"post": "yes"}).status_code == 403
+    alice.delete()
+    assert AuditEvent.objects.filter(username="alice").count() == 4, "the trail outlives the person"

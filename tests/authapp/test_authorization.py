@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from django.db import IntegrityError
 from oauth2_provider.models import get_grant_model
 
 from authapp.models import Application, Connection
@@ -257,6 +258,34 @@ def test_prompt_login_asks_for_the_password_again(alice: Any, client_id: str) ->
     location = urlsplit(response["Location"])
     assert location.path == "/accounts/reauthenticate/"
     assert "prompt" not in parse_qs(location.query)["next"][0]
+
+
+@pytest.mark.parametrize("extra", [{"nonce": "n" * 300}, {"nonce": "n"}, {"claims": "{}"}, {"ui_locales": "en fr"}])
+def test_what_only_openid_connect_knows_is_taken_and_not_kept(
+    alice: Any, client_id: str, extra: dict[str, str]
+) -> None:
+    assert "code" in authorize(alice, client_id, PKCE(), **extra)
+    grant = get_grant_model().objects.get()
+    assert (grant.nonce, grant.claims) == ("", "{}")
+
+
+@pytest.mark.parametrize("name", ["nonce", "state", "scope", "login_hint", "unknown"])
+def test_a_nul_anywhere_in_the_request_is_shown_and_not_redirected(alice: Any, client_id: str, name: str) -> None:
+    assert get(alice, client_id, **{name: "a\x00b"}).status_code == 400
+
+
+def test_a_client_deleted_while_the_person_reads_is_a_page_with_400(
+    alice: Any, client_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from authapp import consent
+
+    def deleted(*_: Any) -> None:
+        raise IntegrityError("insert or update violates foreign key constraint")
+
+    monkeypatch.setattr(consent, "remember_consent", deleted)
+    response = browser(alice).post(authorization_url(client_id, PKCE()), {"allow": "true"})
+    assert response.status_code == 400
+    assert "Location" not in response
 
 
 def test_codes_are_stored_as_digests(alice: Any, client_id: str) -> None:

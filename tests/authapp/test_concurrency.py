@@ -27,11 +27,13 @@ def server_url(tmp_path_factory: pytest.TempPathFactory, live_databases: LiveDat
     server.stop()
 
 
-def code_form(server_url: str) -> dict[str, str]:
-    """Return the form that redeems a fresh code."""
+def code_form(server_url: str, client_id: str | None = None) -> dict[str, str]:
+    """Return the form that redeems a fresh code, of a new client if none is given."""
     pkce = PKCE()
     body = {"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none", "client_name": "Parallel"}
-    client_id = httpx2.post(f"{server_url}/o/register/", json=body, trust_env=False).json()["client_id"]
+    client_id = client_id or str(
+        httpx2.post(f"{server_url}/o/register/", json=body, trust_env=False).json()["client_id"]
+    )
     query = {
         "response_type": "code",
         "client_id": client_id,

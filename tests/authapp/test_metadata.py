@@ -29,7 +29,8 @@ def test_metadata_names_our_issuer_and_its_endpoints(path: str) -> None:
     assert metadata["token_endpoint_auth_methods_supported"] == ["none", "client_secret_post", "client_secret_basic"]
     assert metadata["scopes_supported"] == ["mcp:tools", "mcp:write", "offline_access"]
     assert metadata["authorization_response_iss_parameter_supported"] is True
-    assert "introspection_endpoint" not in metadata
+    assert metadata["introspection_endpoint"] == f"{ISSUER}/o/introspect/"
+    assert metadata["introspection_endpoint_auth_methods_supported"] == ["client_secret_post", "client_secret_basic"]
 
 
 def test_both_well_known_paths_state_the_same_facts() -> None:

@@ -165,6 +165,11 @@ def test_a_redirect_uri_that_leads_to_the_client_is_registered(uri: str) -> None
         {"client_name": "x" * 201},
         {"client_name": "Claude\u202egpj"},
         {"client_name": "a\x00b"},
+        {"client_name": "\u3164"},
+        {"client_name": "Claude\u00ad"},
+        {"client_name": "Cla\u034fude"},
+        {"client_name": "\u2800\u2800"},
+        {"client_name": "x\U000e0041"},
         {"grant_types": "authorization_code"},
         {"grant_types": [1]},
         {"grant_types": ["refresh_token"]},
@@ -215,6 +220,22 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read() -> None:
     response = browser().post("/o/register/", b"x" * 70_000, content_type="application/json")
     assert response.status_code == 400
     assert response.json()["error"] == "invalid_client_metadata"
+
+
+def test_a_body_without_a_length_is_bounded_too() -> None:
+    from io import BytesIO
+
+    payload = BytesIO(b'{"client_name": "' + b"x" * 3_000_000 + b'"}')
+    response = browser().generic(
+        "POST", "/o/register/", payload.read(), content_type="application/json", CONTENT_LENGTH=""
+    )
+    assert response.status_code == 400
+    assert response.json()["error"] == "invalid_client_metadata"
+
+
+@pytest.mark.parametrize("name", ["Visual Studio Code", "克劳德", "Café ☕", "אבג", "Claude (Ünïcode) – 2"])
+def test_a_name_people_can_read_is_taken(name: str) -> None:
+    assert registered(client_name=name)["client_name"] == name
 
 
 def test_a_null_counts_as_left_out() -> None:

@@ -213,6 +213,37 @@ def test_credentials_that_cannot_be_read_are_answered_401_with_a_basic_challenge
     assert response["WWW-Authenticate"].startswith("Basic ")
 
 
+@pytest.mark.rfc("9110 11.1")
+@pytest.mark.parametrize("scheme", ["basic", "BASIC", "Basic"])
+def test_the_scheme_of_client_authentication_is_taken_in_any_case(alice: Any, scheme: str) -> None:
+    client = registered(token_endpoint_auth_method="client_secret_basic")
+    code, pkce = code_for(alice, client["client_id"])
+    header = basic(client["client_id"], client["client_secret"])["authorization"].replace("Basic", scheme)
+    assert redeem(client["client_id"], code, pkce, headers={"authorization": header}).status_code == 200
+
+
+@pytest.mark.rfc("OAuth 2.1 4.1.3")
+def test_a_redemption_may_leave_the_redirect_uri_to_pkce(alice: Any) -> None:
+    client_id = registered(redirect_uris=["http://127.0.0.1:1/a", "http://127.0.0.1:1/b"])["client_id"]
+    code, pkce = code_for(alice, client_id, redirect_uri="http://127.0.0.1:50000/b")
+    assert redeem(client_id, code, pkce, redirect_uri=None).status_code == 200
+
+
+def test_a_stolen_refresh_token_makes_no_more_pairs_than_parallel_processes_need(alice: Any) -> None:
+    client, tokens = connected(alice)
+    answers = [refresh(client["client_id"], tokens["refresh_token"]).status_code for _ in range(27)]
+    assert answers == [200] * 25 + [400] * 2
+
+
+def test_a_rotated_token_whose_successor_lost_its_access_is_refused(alice: Any) -> None:
+    client, first = connected(alice)
+    second = refresh(client["client_id"], first["refresh_token"]).json()
+    assert refresh(client["client_id"], first["refresh_token"]).status_code == 200
+    AccessToken.objects.filter(user=alice).delete()
+    assert_error(refresh(client["client_id"], second["refresh_token"]), "invalid_grant")
+    assert_error(refresh(client["client_id"], first["refresh_token"]), "invalid_grant")
+
+
 def test_two_ways_to_authenticate_at_once_are_refused(alice: Any) -> None:
     client = registered(token_endpoint_auth_method="client_secret_basic")
     code, pkce = code_for(alice, client["client_id"])

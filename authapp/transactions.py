@@ -1,0 +1,38 @@
+"""Do something in one transaction, and again when another one got in its way.
+
+A client, a person or a token may be deleted while a request is using it. The database then refuses the insert that
+points at it, or breaks a deadlock by ending one side. Nothing is lost by starting over: the second try sees what the
+other request left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from django.db import IntegrityError, OperationalError, transaction
+
+Result = TypeVar("Result")
+
+TRIES = 3
+# PostgreSQL: serialization_failure, deadlock_detected.
+_CONFLICTS = frozenset({"40001", "40P01"})
+
+
+def in_transaction(work: Callable[[], Result]) -> Result:
+    """Return what `work` returns, committed.
+
+    Raises:
+        IntegrityError, OperationalError: of the last try, or at once when it is no conflict.
+    """
+    for tries_left in reversed(range(TRIES)):
+        try:
+            with transaction.atomic():
+                return work()
+        except IntegrityError:
+            if not tries_left:
+                raise
+        except OperationalError as error:
+            if not tries_left or getattr(error.__cause__, "sqlstate", None) not in _CONFLICTS:
+                raise
+    raise AssertionError("unreachable")
