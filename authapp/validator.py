@@ -14,6 +14,7 @@ from typing import Any
 from django.db.models import F
 from django.utils import timezone
 from oauth2_provider.models import (
+    get_access_token_model,
     get_grant_model,
     get_refresh_token_model,
     refresh_token_expire_timedelta,
@@ -142,17 +143,16 @@ class Validator(OAuth2Validator):
         """
         tokens = (
             get_refresh_token_model()
-            .objects.select_related("user", "access_token")
-            .filter(token_checksum=hashlib.sha256(refresh_token.encode()).hexdigest(), application=client)
+            .objects.filter(token_checksum=hashlib.sha256(refresh_token.encode()).hexdigest(), application=client)
             # (checksum, revoked) is what DOT keeps unique: prefer the live row.
             .order_by(F("revoked").asc(nulls_first=True))
         )
-        known = tokens.first()
-        if known is None:
+        family = families.lock(tokens.values_list("token_family", flat=True).first())
+        if family is None:
             return False
-        family = families.lock(known.token_family)
-        token = tokens.first()  # as it is now that nobody else can change it
-        if token is None or family is None or not families.is_alive(family) or not token.user.is_active:
+        # Only now that nobody else can change it.
+        token = tokens.select_related("user", "access_token").first()
+        if token is None or not families.is_alive(family) or not token.user.is_active:
             return False
         if token.revoked is None:
             if not _is_alive(token):
@@ -174,6 +174,10 @@ class Validator(OAuth2Validator):
         """Return the scopes that the person granted, also after a refresh that asked for fewer (RFC 6749 §6)."""
         return list(request.token_family.scope.split())
 
+    def save_bearer_token(self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any) -> None:
+        """Save without DOT's transaction: the token endpoint runs in one already (`authapp.token_endpoint`)."""
+        self._save_bearer_token(token, request, *args, **kwargs)
+
     def _save_bearer_token(self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any) -> None:
         """Issue a pair of tokens, in the place of DOT's method.
 
@@ -183,8 +187,7 @@ class Validator(OAuth2Validator):
         self._check_and_set_request_resource(request)
         source = getattr(request, "refresh_token_instance", None)
         if source is not None:
-            # Revoking deletes the access token of the pair; it is a no-op on the token just rotated away.
-            source.revoke()
+            _rotate_away(source)
         expires = timezone.now() + timedelta(seconds=int(token["expires_in"]))
         access_token = self._create_access_token(expires, request, token)
         refresh_token = self._create_refresh_token(request, token["refresh_token"], access_token, source)
@@ -248,6 +251,18 @@ class Validator(OAuth2Validator):
         if not request.resource:
             # Only a code or token from before resources were bound can get here: it is for the default one.
             request.resource = [conf.resources()[0]]
+
+
+def _rotate_away(token: Any) -> None:
+    """Revoke a refresh token and delete the access token of its pair; nothing is left to do on one rotated before.
+
+    What `RefreshToken.revoke()` does, without its second lock and its second read of a row that is locked already.
+    """
+    if token.revoked is not None:
+        return
+    now = timezone.now()
+    type(token).objects.filter(pk=token.pk).update(revoked=now, updated=now, access_token=None)
+    get_access_token_model().objects.filter(pk=token.access_token_id).delete()
 
 
 def _is_alive(token: Any) -> bool:
