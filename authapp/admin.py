@@ -34,21 +34,7 @@ from authapp.connected_apps import end_connection
 from authapp.models import Application, AuditEvent, ClientHostRule, Connection, TokenFamily
 from authapp.redirect_uris import destination
 
-REGISTERED = (
-    "token_endpoint_auth_method",
-    "grant_types",
-    "response_types",
-    "scope",
-    "application_type",
-    "client_uri",
-    "logo_uri",
-    "tos_uri",
-    "policy_uri",
-    "contacts",
-    "software_id",
-    "software_version",
-    "cimd_expires_at",
-)
+REGISTERED = (*Application.AS_REGISTERED, "cimd_expires_at")
 
 
 class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]

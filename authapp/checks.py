@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
+from django.core.exceptions import ImproperlyConfigured
 
 from authapp import conf
 
@@ -42,4 +43,15 @@ def check_application_model(**_: Any) -> list[CheckMessage]:
                 id="authapp.E003",
             )
         ]
+    return []
+
+
+@register
+def check_client_hosts(**_: Any) -> list[CheckMessage]:
+    """A host that could never be met would silently allow or deny nobody."""
+    try:
+        conf.client_hosts_allowed()
+        conf.client_hosts_denied()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="List hosts like app.example, or .example for all under it.", id="authapp.E004")]
     return []

@@ -49,7 +49,7 @@ def parse_url(client_id: str) -> ClientIDURL:
         CIMDError: it is not a URL that a document may have.
     """
     match = _URL.fullmatch(client_id) if len(client_id) <= MAXIMUM_LENGTH else None
-    if match is None or _BROKEN_ESCAPE.search(client_id) or len(match["host"]) > 253:
+    if match is None or _BROKEN_ESCAPE.search(client_id):
         raise CIMDError("client_id is not the plain https URL of a document")
     segments = match["path"].lower().replace("%2e", ".").split("/")
     port = int(match["port"] or 443)

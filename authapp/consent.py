@@ -211,7 +211,11 @@ class ConsentView(AuthorizationView):
         return TemplateResponse(
             self.request,
             self.error_template_name,
-            {"error": context["error"], "application": application},
+            {
+                "error": context["error"],
+                "application": application,
+                "problem": client_hosts.problem_with(self.request.GET.get("client_id", "")),
+            },
             status=400,
         )
 

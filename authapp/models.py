@@ -54,6 +54,21 @@ class Application(AbstractApplication):
     software_id = models.CharField(_("software ID"), max_length=255, blank=True)
     software_version = models.CharField(_("software version"), max_length=255, blank=True)
 
+    AS_REGISTERED = (
+        "token_endpoint_auth_method",
+        "grant_types",
+        "response_types",
+        "scope",
+        "application_type",
+        "client_uri",
+        "logo_uri",
+        "tos_uri",
+        "policy_uri",
+        "contacts",
+        "software_id",
+        "software_version",
+    )
+
     objects = ApplicationManager()
 
     class Meta(AbstractApplication.Meta):
@@ -97,8 +112,10 @@ class Application(AbstractApplication):
         return any(redirect_uris.matches(registered, uri) for registered in self.registered_redirect_uris)
 
     def is_usable(self, request: Any) -> bool:
-        """Return whether the client is enabled (DOT asks before every use)."""
-        return self.disabled_at is None
+        """Return whether the client is enabled, and its document, if it has one, stands (DOT asks before every use)."""
+        from authapp import client_hosts  # which needs this model
+
+        return self.disabled_at is None and client_hosts.may_be_used(self)
 
 
 class Connection(models.Model):

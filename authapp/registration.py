@@ -146,29 +146,13 @@ def _read(request: HttpRequest) -> ClientMetadata:
     )
 
 
-_KEPT_AS_GIVEN = (
-    "token_endpoint_auth_method",
-    "grant_types",
-    "response_types",
-    "scope",
-    "application_type",
-    "client_uri",
-    "logo_uri",
-    "tos_uri",
-    "policy_uri",
-    "contacts",
-    "software_id",
-    "software_version",
-)
-
-
 def _apply(application: Application, metadata: ClientMetadata) -> tuple[str, ...]:
     """Copy metadata to the client; return the names of the fields."""
     application.name = metadata.client_name
     application.redirect_uris = " ".join(metadata.redirect_uris)
-    for name in _KEPT_AS_GIVEN:
+    for name in Application.AS_REGISTERED:
         setattr(application, name, getattr(metadata, name))
-    return ("name", "redirect_uris", *_KEPT_AS_GIVEN)
+    return ("name", "redirect_uris", *Application.AS_REGISTERED)
 
 
 def _information(application: Application, request: HttpRequest, token: str, *, secret: str = "") -> dict[str, Any]:

@@ -8,8 +8,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
 
@@ -20,10 +18,6 @@ from authapp import conf
 from authapp.errors import error_response
 
 logger = logging.getLogger(__name__)
-
-_LOCK_EXPIRES_SECONDS = 5
-_LOCK_WAIT_SECONDS = 1
-_LOCK_RETRY_SECONDS = 0.005
 
 
 def refuse_registration(request: HttpRequest) -> HttpResponse | None:
@@ -43,7 +37,7 @@ def refuse_registration(request: HttpRequest) -> HttpResponse | None:
         return None
     if not wait:
         return None
-    seconds = math.ceil(wait / 1000)
+    seconds = _seconds(wait)
     logger.warning("Too many registrations from %s.", address)
     # RFC 7591 has no code for it. Clients know this one (RFC 6749 §4.1.2.1); the status says the rest (RFC 6585 §4).
     response = error_response(
@@ -74,7 +68,11 @@ def address_group(remote_addr: str) -> str:
 
 @dataclass(frozen=True)
 class Bucket:
-    """A token bucket that is kept as one number: the time when it will be full again, in Unix milliseconds."""
+    """A token bucket that is kept as one number: the time when it will be full again, in Unix milliseconds.
+
+    The cache can add to a number atomically, and so parallel requests in all processes that share it take different
+    tokens without waiting for one another. The number expires when the bucket is full.
+    """
 
     key: str
     capacity: int
@@ -83,34 +81,23 @@ class Bucket:
 
     def take(self) -> int:
         """Take a token and return 0; return the milliseconds until there is one when there is none."""
-        if wait := self._state()[1]:
-            return wait  # most answers during a flood: without the lock
-        with _lock(f"{self.key}:lock"):
-            full_at, wait, now = self._state()
-            if not wait:
-                full_at += self.interval
-                cache.set(self.key, full_at, timeout=math.ceil((full_at - now) / 1000))
-        return wait
-
-    def _state(self) -> tuple[int, int, int]:
-        """Return when the bucket will be full, for how long there is no token, and what time it is."""
         now = int(time.time() * 1000)
-        full_at = max(cache.get(self.key, 0), now)
-        return full_at, max(0, full_at - now - (self.capacity - 1) * self.interval), now
+        empty_at = now + self.capacity * self.interval
+        full_at = cache.get(self.key)
+        if full_at is None:
+            cache.add(self.key, now, timeout=_seconds(self.interval))
+        elif full_at + self.interval > empty_at:
+            return int(full_at + self.interval - empty_at)  # most answers during a flood: nothing is written
+        try:
+            full_at = cache.incr(self.key, self.interval)
+        except ValueError:  # it has expired since
+            return self.take()
+        if full_at > empty_at:  # others have taken the rest since
+            cache.decr(self.key, self.interval)
+            return int(full_at - empty_at)
+        cache.touch(self.key, timeout=_seconds(full_at - now))
+        return 0
 
 
-@contextmanager
-def _lock(key: str) -> Iterator[None]:
-    """Let one at a time read and write a bucket, in all processes that share the cache.
-
-    The cache can add a key atomically and little else. Whoever has waited long goes on without the lock: then two may
-    take the same token, which is better than nobody getting one when a process died with the lock.
-    """
-    deadline = time.monotonic() + _LOCK_WAIT_SECONDS
-    while not (locked := cache.add(key, 1, timeout=_LOCK_EXPIRES_SECONDS)) and time.monotonic() < deadline:
-        time.sleep(_LOCK_RETRY_SECONDS)
-    try:
-        yield
-    finally:
-        if locked:
-            cache.delete(key)
+def _seconds(milliseconds: int) -> int:
+    return max(1, math.ceil(milliseconds / 1000))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
@@ -24,6 +25,7 @@ from authapp.oauthlib_core import basic_client_id
 from authapp.transactions import in_transaction
 
 MAXIMUM_PARAMETER_LENGTH = 8192
+_VERIFIER = re.compile(r"[A-Za-z0-9\-._~]{43,128}")  # RFC 7636 §4.1
 _MAY_REPEAT = frozenset({"resource"})  # RFC 8707 §2
 
 
@@ -93,6 +95,8 @@ def _problem_with_form(request: HttpRequest) -> str:
             return f"The parameter {_quoted(name)} is repeated."
         if len(name) > 100 or any(len(value) > MAXIMUM_PARAMETER_LENGTH or "\x00" in value for value in values):
             return f"The parameter {_quoted(name)} is too long or has a NUL character."
+    if not all(_VERIFIER.fullmatch(verifier) for verifier in lists.get("code_verifier", ())):
+        return "code_verifier must be 43 to 128 unreserved characters."
     if "client_secret" in lists and request.META.get("HTTP_AUTHORIZATION", "").lower().startswith("basic "):
         return "Authenticate the client once: with the Authorization header or with client_secret, not both."
     return ""

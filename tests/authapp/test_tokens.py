@@ -116,7 +116,7 @@ def test_another_client_cannot_end_a_login_with_its_code(alice: Any) -> None:
     [
         ({"code_verifier": PKCE().verifier}, "invalid_grant"),
         ({"code_verifier": None}, "invalid_request"),
-        ({"code_verifier": "é"}, "invalid_grant"),
+        ({"code_verifier": "é"}, "invalid_request"),
         ({"code": "unknown"}, "invalid_grant"),
         ({"code": None}, "invalid_request"),
         ({"redirect_uri": "http://127.0.0.1:7778/callback"}, "invalid_grant"),
