@@ -60,6 +60,8 @@ def public_url(text: str, *, debug: bool) -> str:
         raise ImproperlyConfigured(problem)
     if url != url.lower() and (parts.scheme != parts.scheme.lower() or parts.netloc != parts.netloc.lower()):
         raise ImproperlyConfigured("PUBLIC_URL must spell its scheme and host in lower case: clients compare bytes.")
+    if parts.netloc.endswith({"https": ":443", "http": ":80"}[parts.scheme]):
+        raise ImproperlyConfigured("PUBLIC_URL must leave out the port that browsers leave out: clients compare bytes.")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS and not debug:
         raise ImproperlyConfigured("PUBLIC_URL must use https outside development: OAuth sends secrets over it.")
     return url

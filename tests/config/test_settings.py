@@ -55,6 +55,7 @@ def value(name: str, **environment: str) -> Any:
         ({"PUBLIC_URL": "https://star.example/#x"}, "PUBLIC_URL must look like"),
         ({"PUBLIC_URL": "https://star.example:abc"}, "PUBLIC_URL must look like"),
         ({"PUBLIC_URL": "https://Star.example"}, "lower case"),
+        ({"PUBLIC_URL": "https://star.example:443"}, "leave out the port"),
         ({"PUBLIC_URL": "http://star.example"}, "PUBLIC_URL must use https"),
         ({"SECRET_KEY": ""}, "SECRET_KEY is not set"),
         ({"SECRET_KEY": "short"}, "SECRET_KEY must be at least 50"),
