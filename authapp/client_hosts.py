@@ -130,7 +130,7 @@ def problem_with(client_id: str) -> str:
         return _("This site does not read the documents by which clients describe themselves; they register instead.")
     if cache.get(_invalid_key(client_id)):
         return _("The client’s document at %(host)s has a mistake and cannot be used.") % {"host": host}
-    return _("The client’s document at %(host)s could not be read. Try again in a few minutes.") % {"host": host}
+    return _("The client’s document at %(host)s could not be read.") % {"host": host}
 
 
 def _invalid_key(client_id: str) -> str:

@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
+from django.db import connection
 from oauth2_provider import cimd
 from oauth2_provider.cimd import CIMDError, SafeMetadataFetcher
 from oauth2_provider.scopes import get_scopes_backend
@@ -54,6 +55,8 @@ class MetadataFetcher(SafeMetadataFetcher):
         Raises:
             CIMDError: the document cannot be had, or must not be used.
         """
+        if not connection.in_atomic_block:
+            connection.close()  # given back to the pool: a slow host must not keep it from everybody else
         try:
             document, max_age = self._get(client_hosts.parse_url(client_id))
             if document.get("client_id") != client_id:

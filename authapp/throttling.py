@@ -70,8 +70,8 @@ def address_group(remote_addr: str) -> str:
 class Bucket:
     """A token bucket that is kept as one number: the time when it will be full again, in Unix milliseconds.
 
-    The cache can add to a number atomically, and so parallel requests in all processes that share it take different
-    tokens without waiting for one another. The number expires when the bucket is full.
+    The number only ever changes by an atomic addition. So parallel requests, in all processes that share the cache,
+    take different tokens, and none waits for another.
     """
 
     key: str
@@ -82,22 +82,23 @@ class Bucket:
     def take(self) -> int:
         """Take a token and return 0; return the milliseconds until there is one when there is none."""
         now = int(time.time() * 1000)
-        empty_at = now + self.capacity * self.interval
+        most = self.capacity * self.interval
+        lifetime = _seconds(most)
         full_at = cache.get(self.key)
         if full_at is None:
-            cache.add(self.key, now, timeout=_seconds(self.interval))
-        elif full_at + self.interval > empty_at:
-            return int(full_at + self.interval - empty_at)  # most answers during a flood: nothing is written
-        try:
-            full_at = cache.incr(self.key, self.interval)
-        except ValueError:  # it has expired since
-            return self.take()
-        if full_at > empty_at:  # others have taken the rest since
+            cache.add(self.key, now, timeout=lifetime)
+        elif full_at + self.interval > now + most:
+            return int(full_at + self.interval - now - most)  # most answers during a flood: nothing is written
+        elif full_at < now and cache.add(f"{self.key}:full", 1, timeout=1):
+            # It has been full for a while, which must not count as more than full. One of parallel requests says so.
+            cache.incr(self.key, now - full_at)
+        full_at = cache.incr(self.key, self.interval)
+        if full_at > now + most:  # others took the rest in between
             cache.decr(self.key, self.interval)
-            return int(full_at - empty_at)
-        cache.touch(self.key, timeout=_seconds(full_at - now))
+            return int(full_at - now - most)
+        cache.touch(self.key, timeout=lifetime)
         return 0
 
 
 def _seconds(milliseconds: int) -> int:
-    return max(1, math.ceil(milliseconds / 1000))
+    return math.ceil(milliseconds / 1000)

@@ -223,6 +223,8 @@ OAUTH2_PROVIDER = {
     "CIMD_ENABLED": environment.boolean(
         env.str("CLIENT_ID_METADATA_DOCUMENTS", default=str(IS_HTTPS)), "CLIENT_ID_METADATA_DOCUMENTS"
     ),
+    # Anybody can make us fetch from a host that answers slowly; fewer at once than there are database connections.
+    "CIMD_MAX_CONCURRENT_FETCHES": 4,
     "CIMD_METADATA_FETCHER": "authapp.client_id_metadata.MetadataFetcher",
     "CIMD_REGISTRATION_PERMISSION_CLASSES": ["authapp.client_hosts.ClientHostPermission"],
     "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,

@@ -421,8 +421,9 @@ def test_nothing_is_asked_of_a_server_that_does_not_prove_its_name(
 @pytest.mark.rfc("CIMD 5")
 def test_only_200_is_a_document(internet: Internet, server: TLSServer, status: str) -> None:
     server.answer = http(BODY, status=status)
-    with pytest.raises(CIMDError):
+    with pytest.raises(CIMDError) as refusal:
         fetch()
+    assert refusal.type is CIMDError, "it could not be had, which says nothing about what is in it"
 
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "404 Not Found", "410 Gone", "500 Error", "999 What"])
