@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -93,8 +94,29 @@ def test_the_bucket_fills_again_and_never_runs_over(settings: Any, clock: Clock)
     assert [post_from(OFFICE).status_code for _ in range(5)] == [201] * 4 + [429]
     clock.pass_(4)
     assert [post_from(OFFICE).status_code for _ in range(3)] == [201] * 2 + [429]
-    clock.pass_(7 * 24 * 3600)
+    for seconds in (9, 7 * 24 * 3600):
+        clock.pass_(seconds)
+        assert [post_from(OFFICE).status_code for _ in range(5)] == [201] * 4 + [429]
+    clock.pass_(20)
+    assert post_from(OFFICE).status_code == 201
+    clock.pass_(7)  # full for 5 s, and still remembered
     assert [post_from(OFFICE).status_code for _ in range(5)] == [201] * 4 + [429]
+
+
+def test_who_goes_on_and_on_gets_what_comes_back_and_nothing_else(settings: Any, clock: Clock) -> None:
+    limit(settings, burst=4, per_minute=30)
+    assert Counter(post_from(OFFICE).status_code for _ in range(4)) == {201: 4}
+    for _ in range(20):
+        clock.pass_(2)
+        assert [post_from(OFFICE).status_code for _ in range(2)] == [201, 429]
+
+
+def test_a_bucket_that_is_full_takes_no_room(clock: Clock) -> None:
+    bucket = Bucket("room", capacity=4, interval=2000)
+    bucket.take()
+    assert cache.get("room") is not None
+    clock.pass_(4 * 2)
+    assert cache.get("room") is None
 
 
 def test_knocking_while_the_bucket_is_empty_does_not_make_the_wait_longer(settings: Any, clock: Clock) -> None:
@@ -165,7 +187,7 @@ def test_a_bucket_that_never_fills_is_a_mistake_that_is_named(settings: Any, per
         post_from(OFFICE)
 
 
-@pytest.mark.parametrize("broken", ["get", "add", "set"])
+@pytest.mark.parametrize("broken", ["get", "add", "incr"])
 def test_a_cache_that_is_down_keeps_nobody_out_and_is_logged(
     settings: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
@@ -193,12 +215,19 @@ def hasty_threads() -> Iterator[None]:
     sys.setswitchinterval(interval)
 
 
-def test_of_many_parallel_takers_exactly_as_many_get_a_token_as_there_are(hasty_threads: None) -> None:
+@pytest.mark.parametrize("seconds_since_last", [None, 7])
+def test_of_many_parallel_takers_exactly_as_many_get_a_token_as_there_are(
+    hasty_threads: None, clock: Clock, seconds_since_last: int | None
+) -> None:
     for number in range(20):
-        bucket = Bucket(f"parallel-{number}", capacity=10, interval=3_600_000)
+        bucket = Bucket(f"parallel-{number}", capacity=10, interval=1000)
+        if seconds_since_last:
+            assert bucket.take() == 0
+            clock.pass_(seconds_since_last)
         with ThreadPoolExecutor(30) as pool:
             waits = list(pool.map(lambda _, bucket=bucket: bucket.take(), range(30)))
         assert sum(wait == 0 for wait in waits) == 10
+        assert bucket.take() == 1000
 
 
 @pytest.mark.django_db(transaction=True)
@@ -216,17 +245,30 @@ def test_of_many_parallel_registrations_exactly_the_burst_is_made(settings: Any)
     assert Application.objects.count() == 5
 
 
-def test_a_process_that_died_with_the_lock_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("authapp.throttling._LOCK_WAIT_SECONDS", 0.02)
-    bucket = Bucket("abandoned", capacity=2, interval=3_600_000)
-    cache.add("abandoned:lock", 1)
-    assert [bucket.take() == 0 for _ in range(3)] == [True, True, False]
+@contextmanager
+def all_see(value: int | None) -> Iterator[None]:
+    """Have every taker find the bucket as it was before the first of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(cache._connections["default"]), "get", lambda *_, **__: value)  # type: ignore[attr-defined]
+        yield
 
 
-def test_the_lock_is_given_back() -> None:
-    assert Bucket("free", capacity=2, interval=1000).take() == 0
-    assert cache.get("free") is not None
-    assert cache.get("free:lock") is None
+def test_takers_who_come_too_late_give_back_what_they_took_too_much(clock: Clock) -> None:
+    bucket = Bucket("late", capacity=1, interval=2000)
+    with all_see(None):
+        assert [bucket.take() for _ in range(3)] == [0, 2000, 2000]
+    assert cache.get("late") == int(clock.now * 1000) + 2000
+    clock.pass_(2)
+    assert bucket.take() == 0
+
+
+def test_of_takers_who_see_at_once_that_the_bucket_is_full_each_is_counted_once(clock: Clock) -> None:
+    bucket = Bucket("full", capacity=10, interval=2000)
+    assert bucket.take() == 0
+    clock.pass_(9)
+    with all_see(cache.get("full")):
+        assert [bucket.take() for _ in range(3)] == [0, 0, 0]
+    assert cache.get("full") == int(clock.now * 1000) + 3 * 2000
 
 
 def test_a_registration_of_the_other_tests_counts_like_any(settings: Any) -> None:
