@@ -55,3 +55,13 @@ def check_client_hosts(**_: Any) -> list[CheckMessage]:
     except ImproperlyConfigured as error:
         return [Error(str(error), hint="List hosts like app.example, or .example for all under it.", id="authapp.E004")]
     return []
+
+
+@register
+def check_registration_limit(**_: Any) -> list[CheckMessage]:
+    """A limit that never refills would end registration for everybody."""
+    try:
+        conf.registration_refill_per_minute()
+    except (ImproperlyConfigured, TypeError, ValueError) as error:
+        return [Error(str(error), hint="REGISTRATION_BURST = 0 switches the limit off.", id="authapp.E005")]
+    return []

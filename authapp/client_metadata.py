@@ -122,7 +122,7 @@ def _redirect_uris(value: Any) -> list[str]:
         try:
             require_registrable(uri)
         except InvalidRedirectURI as error:
-            raise RegistrationError("invalid_redirect_uri", f"{_printable(uri)}: {error}") from error
+            raise RegistrationError("invalid_redirect_uri", f"{uri[:200]}: {error}") from error
     return list(dict.fromkeys(value))
 
 
@@ -200,7 +200,7 @@ def _web_uri(data: dict[str, Any], name: str) -> str:
     except ValueError:
         valid = False
     if not valid or any(character.isspace() for character in value):
-        raise RegistrationError("invalid_client_metadata", f"{name} must be a web address (https://…).")
+        raise RegistrationError("invalid_client_metadata", f"{name} must be a web address (https://...).")
     return value
 
 
@@ -209,7 +209,3 @@ def _contacts(data: dict[str, Any]) -> list[str]:
     if len(value) > MAXIMUM_CONTACTS:
         raise RegistrationError("invalid_client_metadata", f"At most {MAXIMUM_CONTACTS} contacts can be registered.")
     return [_text({"contacts": item}, "contacts", MAXIMUM_TEXT_LENGTH) for item in value]
-
-
-def _printable(text: str) -> str:
-    return text[:200].encode("ascii", "backslashreplace").decode("ascii")

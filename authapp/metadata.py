@@ -9,13 +9,17 @@ import json
 from typing import Any
 from urllib.parse import urlsplit
 
+from django.contrib.auth.decorators import login_not_required
 from django.http import Http404, HttpRequest, JsonResponse
 from django.urls import reverse
+from django.utils.decorators import method_decorator
+from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider.views import OAuthServerMetadataView
 
 from authapp import conf
 
 
+@method_decorator([csrf_exempt, login_not_required], name="dispatch")  # so that a POST is a 405, not a CSRF page
 class AuthorizationServerMetadataView(OAuthServerMetadataView):
     """GET /.well-known/oauth-authorization-server and /.well-known/openid-configuration."""
 

@@ -89,13 +89,6 @@ class OAuthLibCore(DOTOAuthLibCore):
             ) from error
         return scopes, credentials
 
-    def create_token_response(self, request: HttpRequest) -> tuple[str | None, dict[str, str], str, int]:
-        """Answer a token request; a query string has no place there (RFC 6749 §3.2)."""
-        if request.META.get("QUERY_STRING"):
-            error = errors.InvalidRequestError(description="URL query parameters are not allowed.")
-            return None, {"Content-Type": "application/json"}, error.json, error.status_code
-        return super().create_token_response(request)  # type: ignore[no-any-return]
-
     def create_authorization_response(
         self, request: HttpRequest, scopes: list[str], credentials: dict[str, Any], allow: bool
     ) -> tuple[str, dict[str, str], str, int]:

@@ -92,8 +92,11 @@ class ClientConfigurationView(DynamicClientRegistrationManagementView):
         return in_transaction(lambda: self._delete(request, client_id))
 
     def _locked(self, request: HttpRequest, client_id: str) -> Any:
-        """Lock the client, then authenticate: of parallel changes each sees what the one before it left."""
-        Application.objects.select_for_update(of=("self",)).filter(client_id=client_id).first()
+        """Authenticate, lock the client, and look again: of parallel changes each sees what the one before it left."""
+        registration = self._authenticate_registration_request(request, client_id)
+        if isinstance(registration, HttpResponse):
+            return registration
+        Application.objects.select_for_update(of=("self",)).filter(pk=registration.application.pk).first()
         return self._authenticate_registration_request(request, client_id)
 
     def _replace(self, request: HttpRequest, client_id: str, metadata: ClientMetadata) -> HttpResponse:

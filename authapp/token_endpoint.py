@@ -42,7 +42,7 @@ class FormEndpoint:
         response: HttpResponse = in_transaction(
             lambda: super(FormEndpoint, self).dispatch(request, *args, **kwargs)  # type: ignore[misc]
         )
-        if response.status_code >= 400:
+        if response.status_code >= 400 and response.content:
             response["Content-Type"] = "application/json"  # DOT sets none on errors raised while saving
         if response.status_code == 401:
             # RFC 6749 §5.2: the challenge of the scheme the client used; oauthlib says Bearer.
@@ -81,6 +81,8 @@ class RevokeTokenView(FormEndpoint, DOTRevokeTokenView):
 
 def _problem_with_form(request: HttpRequest) -> str:
     """Return what is wrong with the form, or nothing."""
+    if request.META.get("QUERY_STRING"):
+        return "URL query parameters are not allowed."  # RFC 6749 §3.2: they would end in logs
     if request.META.get("CONTENT_TYPE") and request.content_type != "application/x-www-form-urlencoded":
         return "Send the parameters as application/x-www-form-urlencoded."  # RFC 6749 §3.2 and Appendix B
     try:
@@ -92,9 +94,9 @@ def _problem_with_form(request: HttpRequest) -> str:
     for name, values in lists.items():
         if len(values) > 1 and name not in _MAY_REPEAT:
             # RFC 6749 §3.2: parameters must not be included more than once.
-            return f"The parameter {_quoted(name)} is repeated."
+            return f"The parameter {name[:40]} is repeated."
         if len(name) > 100 or any(len(value) > MAXIMUM_PARAMETER_LENGTH or "\x00" in value for value in values):
-            return f"The parameter {_quoted(name)} is too long or has a NUL character."
+            return f"The parameter {name[:40]} is too long or has a NUL character."
     if not all(_VERIFIER.fullmatch(verifier) for verifier in lists.get("code_verifier", ())):
         return "code_verifier must be 43 to 128 unreserved characters."
     if "client_secret" in lists and request.META.get("HTTP_AUTHORIZATION", "").lower().startswith("basic "):
@@ -114,7 +116,3 @@ def _refresh_metadata_document(request: HttpRequest) -> None:
             cimd.resolve_cimd_application(client_id, request)
         else:
             cimd.refresh_if_stale(application, request)
-
-
-def _quoted(name: str) -> str:
-    return name[:40].encode("ascii", "backslashreplace").decode("ascii").replace('"', "'")

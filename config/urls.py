@@ -9,6 +9,11 @@ from django.urls import include, path, re_path
 admin.autodiscover()
 admin.site.login = secure_admin_login(admin.site.login)  # type: ignore[method-assign]
 
+handler400 = "config.error_pages.bad_request"
+handler403 = "config.error_pages.permission_denied"
+handler404 = "config.error_pages.page_not_found"
+handler500 = "config.error_pages.server_error"
+
 
 def not_here(request: HttpRequest, **kwargs: str) -> HttpResponse:
     """Answer 404 where allauth would let people manage addresses this site does not use."""

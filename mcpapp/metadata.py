@@ -6,11 +6,13 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.http import Http404, HttpRequest, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_safe
 
 from mcpapp import conf
 
 
+@csrf_exempt  # so that a POST is a 405, not a CSRF page
 @require_safe
 def protected_resource_metadata(request: HttpRequest, resource_path: str = "") -> JsonResponse:
     """Serve the metadata at the path of the resource, and at the root for clients that look there.

@@ -62,3 +62,9 @@ def test_a_lookup_or_tool_module_that_does_not_exist_is_refused(settings: Any) -
 def test_another_application_model_is_refused(settings: Any) -> None:
     settings.OAUTH2_PROVIDER_APPLICATION_MODEL = "oauth2_provider.Application"
     assert ids(authapp_checks.check_application_model()) == ["authapp.E003"]
+
+
+def test_a_registration_limit_that_never_refills_is_refused(settings: Any) -> None:
+    assert authapp_checks.check_registration_limit() == []
+    settings.AUTHAPP = {**settings.AUTHAPP, "REGISTRATION_REFILL_PER_MINUTE": 0}
+    assert ids(authapp_checks.check_registration_limit()) == ["authapp.E005"]

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -198,3 +199,24 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path) -> None
     assert "Traceback" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert str(folder) in done.stderr
+
+
+def test_a_burst_of_bad_requests_leaves_the_database_to_the_others(new_server: Callable[[], LiveServer]) -> None:
+    """Django makes error pages in threads of their own; what these open must be given back to the pool."""
+    server = new_server()
+    server.environment["DATABASE_POOL_SIZE"] = "3"
+    server.start("-m", "uvicorn", "config.asgi:application", "--port", str(server.port))
+    headers = {
+        "Content-Type": "multipart/form-data",  # without a boundary
+        "Cookie": f"csrftoken={'b' * 32}; sessionid={'a' * 32}",
+    }
+
+    def bad_request(_: int) -> int:
+        url = f"{server.url}/accounts/login/"
+        return httpx2.post(url, content=b"x=1", headers=headers, trust_env=False, timeout=30).status_code
+
+    with ThreadPoolExecutor(30) as pool:
+        assert set(pool.map(bad_request, range(60))) == {400}
+    began = time.monotonic()
+    assert get(f"{server.url}/connected-apps/").status_code == 302
+    assert time.monotonic() - began < 5

@@ -16,6 +16,7 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -26,7 +27,7 @@ from urllib.parse import parse_qsl, quote_plus, unquote_plus, urlencode, urlspli
 import pytest
 from asgiref.sync import async_to_sync
 from django.core.signals import got_request_exception, request_finished, request_started
-from django.db import close_old_connections, transaction
+from django.db import close_old_connections, connections, transaction
 from django.urls import Resolver404, resolve
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -142,7 +143,12 @@ def send(sent: Sent) -> Answer:
             "client": ("127.0.0.1", 50000),
             "server": ("127.0.0.1", 8000),
         }
+        # Django renders error pages on a thread of its own, which keeps its connection to the database.
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
         await application(scope, receive, collect)
+        if answer.status >= 400:
+            await loop.run_in_executor(None, connections.close_all)
 
     got_request_exception.connect(note)
     for signal in (request_started, request_finished):  # as Django's test client does: the transaction must live on
@@ -480,8 +486,9 @@ def fuzz(strategy: Any, share: float, seen: set[int], check: Callable[[Sent, Ans
         with nothing_kept():
             answer = send(sent)
             statuses[answer.status] += 1
-            assert b"<script>alert(1)" not in answer.body
-            assert b"<svg onload" not in answer.body
+            if "html" in answer.header("content-type"):
+                assert b"<script>alert(1)" not in answer.body
+                assert b"<svg onload" not in answer.body
             require_safe_redirect(sent, answer)
             check(sent, answer)
 
