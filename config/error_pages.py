@@ -1,12 +1,16 @@
-"""Django's error pages, with the database connection given back.
+"""Django's error pages, with the database connection given back and the request left alone.
 
 Under ASGI Django makes these pages in a thread of their own, outside the request's. A page that asks who is signed in
 opens a connection there, and nobody ever closes it: a burst of bad requests would take the whole pool.
+
+Django's own views also check the CSRF token first, which reads the body; where that is what was bad, the error page
+would fail in its turn and end as a 500. Nothing is posted to an error page, so nothing is checked.
 """
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -32,7 +36,7 @@ def closing_connections(view: View) -> View:
     return handler
 
 
-bad_request = closing_connections(defaults.bad_request)
-permission_denied = closing_connections(defaults.permission_denied)
-page_not_found = closing_connections(defaults.page_not_found)
-server_error = closing_connections(defaults.server_error)
+bad_request = closing_connections(inspect.unwrap(defaults.bad_request))
+permission_denied = closing_connections(inspect.unwrap(defaults.permission_denied))
+page_not_found = closing_connections(inspect.unwrap(defaults.page_not_found))
+server_error = closing_connections(inspect.unwrap(defaults.server_error))

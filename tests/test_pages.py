@@ -86,3 +86,15 @@ def test_an_unknown_page_is_a_404_without_a_traceback(settings: Any) -> None:
 )
 def test_a_client_may_sign_people_in_in_a_popup_and_see_nothing_else_there(path: str, policy: str) -> None:
     assert Client().get(path, headers={"host": HOST})["Cross-Origin-Opener-Policy"] == policy
+
+
+@pytest.mark.parametrize("content_type", ["multipart/form-data", "application/x-www-form-urlencoded"])
+@pytest.mark.parametrize("host", ["", "evil.example"])
+def test_a_bad_body_at_a_bad_host_is_still_a_400(content_type: str, host: str) -> None:
+    """The page that says so must not trip over the body itself."""
+    cookie = f"sessionid={'a' * 32}; csrftoken={'b' * 32}"
+    headers = {"host": host, "cookie": cookie}
+    response = Client(enforce_csrf_checks=True).generic(
+        "POST", "/o/authorize/", b"x=\xff", content_type=content_type, headers=headers
+    )
+    assert response.status_code == 400

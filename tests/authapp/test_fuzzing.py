@@ -978,7 +978,6 @@ def test_only_its_own_client_revokes_a_token(world: SimpleNamespace) -> None:
     fuzz(requests(), 0.05, {200, 400, 401, 405}, check)
 
 
-@pytest.mark.skipif(not is_ours("/o/introspect/"), reason="there is no introspection endpoint")
 def test_only_its_own_client_learns_what_a_token_is(world: SimpleNamespace) -> None:
     clients = [client for client in world.clients.values() if hasattr(client, "tokens")]
     other = [client.tokens[kind] for client in clients for kind in ("access_token", "refresh_token")]
