@@ -23,10 +23,10 @@ from oauth2_provider.views import DynamicClientRegistrationManagementView, Dynam
 # Private in DOT: it makes the access token that manages a registration. tests/authapp/test_private_seams.py holds it.
 from oauth2_provider.views.dynamic_client_registration import _issue_registration_token as issue_registration_token
 
-from authapp import audit, client_metadata, conf, throttling
+from authapp import audit, client_metadata, conf, families, throttling
 from authapp.client_metadata import ClientMetadata, RegistrationError
 from authapp.errors import error_response, no_store
-from authapp.models import Application
+from authapp.models import Application, TokenFamily
 from authapp.redirect_uris import destination
 from authapp.transactions import in_transaction
 
@@ -118,6 +118,11 @@ class ClientConfigurationView(DynamicClientRegistrationManagementView):
         return JsonResponse(_information(application, request, token))
 
     def _delete(self, request: HttpRequest, client_id: str) -> HttpResponse:
+        registration = self._authenticate_registration_request(request, client_id)
+        if isinstance(registration, HttpResponse):
+            return registration
+        # Families before the client, in the order of a refresh: the other way round the two would wait for each other.
+        families.end_all(TokenFamily.objects.filter(application=registration.application))
         registration = self._locked(request, client_id)
         if isinstance(registration, HttpResponse):
             return registration

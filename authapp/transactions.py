@@ -7,6 +7,8 @@ other request left.
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -14,7 +16,7 @@ from django.db import IntegrityError, OperationalError, transaction
 
 Result = TypeVar("Result")
 
-TRIES = 3
+TRIES = 8
 # PostgreSQL: serialization_failure, deadlock_detected.
 _CONFLICTS = frozenset({"40001", "40P01"})
 
@@ -35,4 +37,6 @@ def in_transaction(work: Callable[[], Result]) -> Result:
         except OperationalError as error:
             if not tries_left or getattr(error.__cause__, "sqlstate", None) not in _CONFLICTS:
                 raise
+        # Those who met come back at different moments.
+        time.sleep(random.uniform(0.005, 0.05))  # noqa: S311  (no secret)
     raise AssertionError("unreachable")
