@@ -88,12 +88,13 @@ venv:
 	  echo "Making .venv with $$python failed, see above." >&2; exit 1; \
 	}
 
-# dev.txt holds every line of base.txt at the same version, so installing dev installs base.
+# dev.txt holds every line of base.txt at the same version, so installing dev installs base. The files name everything;
+# --no-deps keeps an old pip from looking for more (23.2 refuses a pinned package that another one asks for with an extra).
 base dev: venv
 	@if cmp -s requirements/$@.txt .venv/installed-$@.txt; then exit 0; fi; \
 	echo "Installing packages into .venv (once)…"; \
 	touch .venv/unfinished; \
-	if ! $(PIP_INSTALL) --require-hashes -r requirements/$@.txt; then \
+	if ! $(PIP_INSTALL) --require-hashes --no-deps -r requirements/$@.txt; then \
 	  rm .venv/unfinished; \
 	  echo "Installing requirements/$@.txt failed, see pip's lines above." >&2; exit 1; \
 	fi; \
