@@ -38,6 +38,19 @@ def resources() -> tuple[str, ...]:
     return tuple(_setting("RESOURCES", ()))
 
 
+def with_implied(scopes: Iterable[str]) -> frozenset[str]:
+    """Return scopes and all they imply, as `{"mcp:write": ["mcp:tools"]}` says (MCP authorization: scope hierarchies)."""
+    implied: dict[str, Iterable[str]] = _setting("IMPLIED_SCOPES", {})
+    closed: set[str] = set()
+    pending = list(scopes)
+    while pending:
+        scope = pending.pop()
+        if scope not in closed:
+            closed.add(scope)
+            pending.extend(implied.get(scope, ()))
+    return frozenset(closed)
+
+
 def private_use_redirect_uris() -> frozenset[str]:
     """Return the redirect URIs with a private-use scheme (RFC 8252 §7.1) that may be registered, each in full."""
     return frozenset(_setting("PRIVATE_USE_REDIRECT_URIS", ()))

@@ -19,7 +19,7 @@ from authapp.models import TokenFamily
 
 def lock(family: uuid.UUID | None) -> TokenFamily | None:
     """Lock a family until the transaction ends; None for one that is not known."""
-    return TokenFamily.objects.select_for_update(of=("self",)).filter(family=family).first() if family else None
+    return next(iter(TokenFamily.objects.select_for_update(of=("self",)).filter(family=family)), None) if family else None
 
 
 def is_alive(family: TokenFamily | None) -> bool:

@@ -106,4 +106,4 @@ def consent_is_remembered(user: Any, application: Application, scopes: list[str]
         redirect_destination=redirect_uris.destination(redirect_uri)[:255],
         authorized_at__gt=timezone.now() - timedelta(seconds=seconds),
     ).first()
-    return connection is not None and set(scopes) <= set(connection.scope.split())
+    return connection is not None and conf.with_implied(connection.scope.split()).issuperset(scopes)

@@ -34,7 +34,9 @@ class FormEndpoint:
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Check the form, answer in one transaction, and never with anything cacheable."""
-        if request.method == "POST" and (problem := _problem_with_form(request)):
+        if request.method != "POST":
+            return no_store(super().dispatch(request, *args, **kwargs))  # type: ignore[misc]
+        if problem := _problem_with_form(request):
             return error_response("invalid_request", problem)
         _refresh_metadata_document(request)
         # A code or refresh token is locked, used and replaced in one transaction: of parallel requests with the same

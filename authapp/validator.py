@@ -11,10 +11,9 @@ import logging
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import F
+from django.db import connection
 from django.utils import timezone
 from oauth2_provider.models import (
-    get_access_token_model,
     get_grant_model,
     get_refresh_token_model,
     refresh_token_expire_timedelta,
@@ -76,15 +75,27 @@ class Validator(OAuth2Validator):
         """Lock the code, so that of parallel redemptions one succeeds; refuse a user who is no longer active.
 
         The token endpoint runs in a transaction (`authapp.token_endpoint`), which holds the lock until the code is
-        deleted.
+        deleted. The row is kept on the request: DOT reads it again for each thing it wants to know of it.
         """
-        grant = get_grant_model().objects.select_for_update(of=("self",)).filter(code=code, application=client).first()
+        grants = get_grant_model().objects.select_related("user").select_for_update(of=("self",))
+        grant = grants.filter(code=code, application=client).first()
         if grant is None:
             self._end_replayed_code(code, client, request)
             return False
-        if not grant.user.is_active:
+        if grant.is_expired() or not grant.user.is_active:
             return False
-        return bool(super().validate_code(client_id, code, client, request, *args, **kwargs))
+        request.grant = grant
+        request.user = grant.user
+        request.scopes = grant.scope.split()
+        return True
+
+    def get_code_challenge(self, code: str, request: Request) -> str | None:
+        """Return the challenge of the code that `validate_code` found."""
+        return request.grant.code_challenge or None
+
+    def get_code_challenge_method(self, code: str, request: Request) -> str | None:
+        """Return its method."""
+        return request.grant.code_challenge_method or None
 
     def _end_replayed_code(self, code: str, client: Application, request: Request) -> None:
         """Revoke what a code turned into when it comes a second time (RFC 6749 §4.1.2).
@@ -107,8 +118,7 @@ class Validator(OAuth2Validator):
         PKCE does what the repetition was for.
         """
         if request.code:
-            grant = get_grant_model().objects.filter(code=request.code, application=request.client).first()
-            return grant.redirect_uri if grant else None
+            return str(request.grant.redirect_uri)
         default: str | None = super().get_default_redirect_uri(client_id, request, *args, **kwargs)
         return default
 
@@ -126,7 +136,7 @@ class Validator(OAuth2Validator):
 
         oauthlib would say `invalid_request`.
         """
-        if not super().confirm_redirect_uri(client_id, code, redirect_uri, client, request, *args, **kwargs):
+        if not request.grant.redirect_uri_allowed(redirect_uri):
             raise errors.InvalidGrantError(description="Mismatching redirect URI.", request=request)
         return True
 
@@ -141,18 +151,14 @@ class Validator(OAuth2Validator):
         successor of it has itself been used, and for `ROTATION_OVERLAP_SECONDS` at most; a later or older replay is
         treated as theft and ends the family (RFC 9700 §4.14.2). docs/decisions/0005 has the reasons.
         """
-        tokens = (
-            get_refresh_token_model()
-            .objects.filter(token_checksum=hashlib.sha256(refresh_token.encode()).hexdigest(), application=client)
-            # (checksum, revoked) is what DOT keeps unique: prefer the live row.
-            .order_by(F("revoked").asc(nulls_first=True))
-        )
-        family = families.lock(tokens.values_list("token_family", flat=True).first())
-        if family is None:
+        token = _find_refresh_token(refresh_token, client)
+        family = families.lock(token.token_family) if token else None
+        if token is None or family is None:
             return False
-        # Only now that nobody else can change it.
-        token = tokens.select_related("user", "access_token").first()
-        if token is None or not families.is_alive(family) or not token.user.is_active:
+        if connection.features.has_select_for_update:
+            # Another request may have held the lock. (Where there are no row locks, this transaction came first.)
+            token.refresh_from_db(fields=["revoked", "access_token"])
+        if not families.is_alive(family) or not token.user.is_active:
             return False
         if token.revoked is None:
             if not _is_alive(token):
@@ -174,6 +180,12 @@ class Validator(OAuth2Validator):
         """Return the scopes that the person granted, also after a refresh that asked for fewer (RFC 6749 §6)."""
         return list(request.token_family.scope.split())
 
+    def is_within_original_scope(
+        self, request_scopes: list[str], refresh_token: str, request: Request, *args: Any, **kwargs: Any
+    ) -> bool:
+        """Return whether every scope asked for is granted, or implied by one that is (oauthlib asks where it is not)."""
+        return conf.with_implied(request.token_family.scope.split()).issuperset(request_scopes)
+
     def save_bearer_token(self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any) -> None:
         """Save without DOT's transaction: the token endpoint runs in one already (`authapp.token_endpoint`)."""
         self._save_bearer_token(token, request, *args, **kwargs)
@@ -186,10 +198,11 @@ class Validator(OAuth2Validator):
         """
         self._check_and_set_request_resource(request)
         source = getattr(request, "refresh_token_instance", None)
-        if source is not None:
-            _rotate_away(source)
         expires = timezone.now() + timedelta(seconds=int(token["expires_in"]))
-        access_token = self._create_access_token(expires, request, token)
+        if source is not None and source.revoked is None:
+            access_token = self._rotate_away(source, expires, request, token)
+        else:
+            access_token = self._create_access_token(expires, request, token)
         refresh_token = self._create_refresh_token(request, token["refresh_token"], access_token, source)
         if source is not None:
             Rotation.objects.create(source=source, successor=refresh_token)
@@ -210,6 +223,21 @@ class Validator(OAuth2Validator):
             scope=token["scope"],
             resource=list(request.resource),
         )
+
+    def _rotate_away(self, source: Any, expires: Any, request: Request, token: dict[str, Any]) -> Any:
+        """Revoke a live refresh token and make the access token of its pair the new one.
+
+        The row of the old access token becomes the new one's, as DOT does where refresh tokens do not rotate: nothing is
+        left that the old one would be found by, and one statement does for deleting, looking for rows that refer to
+        what is deleted, and inserting.
+        """
+        access_token, now = source.access_token, timezone.now()
+        type(source).objects.filter(pk=source.pk).update(revoked=now, updated=now, access_token=None)
+        access_token.created, access_token.expires = now, expires
+        access_token.scope, access_token.resource = token["scope"], request.resource
+        self._set_token_value(access_token, token["access_token"])
+        access_token.save(force_update=True)
+        return access_token
 
     # --- Revocation ------------------------------------------------------------------------------------
 
@@ -247,22 +275,29 @@ class Validator(OAuth2Validator):
                 request=request,
             )
         request.resource = list(dict.fromkeys(canonical))
-        super()._check_and_set_request_resource(request)
-        if not request.resource:
-            # Only a code or token from before resources were bound can get here: it is for the default one.
-            request.resource = [conf.resources()[0]]
+        source = request.grant if request.grant_type == "authorization_code" else request.refresh_token_instance
+        # Only a code or token from before resources were bound has none: it is for the default one.
+        granted = source.resource or [conf.resources()[0]]
+        if not set(request.resource) <= set(granted):
+            raise errors.CustomOAuth2Error(
+                error="invalid_target",
+                description="The person granted access to " + " and ".join(granted) + " only.",
+                request=request,
+            )
+        request.resource = request.resource or list(granted)
 
 
-def _rotate_away(token: Any) -> None:
-    """Revoke a refresh token and delete the access token of its pair; nothing is left to do on one rotated before.
+def _find_refresh_token(refresh_token: str, client: Application) -> Any:
+    """Return the row of a refresh token of this client, or None; of several the one that lives.
 
-    What `RefreshToken.revoke()` does, without its second lock and its second read of a row that is locked already.
+    DOT's unique key is (checksum, revoked), so that nothing but chance keeps a second row away.
     """
-    if token.revoked is not None:
-        return
-    now = timezone.now()
-    type(token).objects.filter(pk=token.pk).update(revoked=now, updated=now, access_token=None)
-    get_access_token_model().objects.filter(pk=token.access_token_id).delete()
+    found = list(
+        get_refresh_token_model()
+        .objects.filter(token_checksum=hashlib.sha256(refresh_token.encode()).hexdigest(), application=client)
+        .select_related("user", "access_token")[:10]
+    )
+    return next((token for token in found if token.revoked is None), found[0] if found else None)
 
 
 def _is_alive(token: Any) -> bool:

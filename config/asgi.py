@@ -19,9 +19,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 warnings.filterwarnings("ignore", "StreamingHttpResponse must consume synchronous iterators")
 
 try:
-    from django.core.asgi import get_asgi_application
+    import django
 
-    django_application = get_asgi_application()
+    django.setup(set_prefix=False)
+    from config.handler import ThreadedHandler
+
+    django_application = ThreadedHandler()
     # Only after Django is set up: the tools of the installed apps import models.
     from authapp.oauthlib_core import RECEIVED_AT
     from mcpapp.asgi import ResourceServer

@@ -122,6 +122,8 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
         "timeout": 20,
         **_database.get("OPTIONS", {}),
     }
+    # Opening the file costs more than most requests; each thread keeps its connection (config.handler).
+    _database["CONN_MAX_AGE"] = None
 else:
     # Calls under /star take a connection from this pool and give it back: they live outside Django's
     # request cycle (see mcpapp.database).
@@ -198,6 +200,8 @@ SCOPES = {
     "offline_access": _("Stay connected until you disconnect it"),
 }
 
+IMPLIED_SCOPES = {"mcp:write": ["mcp:tools"]}
+
 OAUTH2_PROVIDER_APPLICATION_MODEL = "authapp.Application"
 OAUTH2_PROVIDER = {
     "SCOPES": SCOPES,
@@ -241,6 +245,7 @@ OAUTH2_PROVIDER = {
 AUTHAPP = {
     "ISSUERS": PUBLIC_URLS,
     "RESOURCES": RESOURCES,
+    "IMPLIED_SCOPES": IMPLIED_SCOPES,
     "AUTHENTICATED_AT": "config.accounts.authenticated_at",
     "REAUTHENTICATE_URL": "account_reauthenticate",
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
@@ -269,7 +274,7 @@ MCPAPP = {
     "TOKEN_LOOKUP": "authapp.tokens.find_access_token",
     "SCOPES_SUPPORTED": ["mcp:tools", "mcp:write"],
     "DEFAULT_SCOPES": ["mcp:tools"],
-    "IMPLIED_SCOPES": {"mcp:write": ["mcp:tools"]},
+    "IMPLIED_SCOPES": IMPLIED_SCOPES,
     "TOOL_MODULES": ["mcpapp.tools"],
     "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
 }

@@ -1,0 +1,114 @@
+"""Run Django's pages under ASGI the way WSGI servers do: each request once through a pool of threads.
+
+All views here are synchronous, and so is some middleware. Django's own ASGI handler then changes between event loop and
+thread for every middleware (3 ms of CPU for each request, more than most of our views take), starts a thread and opens
+a database connection for each request, and spools a body of any size to disk before anything looks at it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import io
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from django.core import signals
+from django.core.exceptions import RequestDataTooBig
+from django.core.handlers.asgi import ASGIHandler, get_script_prefix
+from django.http import HttpRequest, HttpResponseBase
+from django.urls import set_script_prefix
+
+MAXIMUM_BODY_BYTES = 16 * 1024 * 1024
+"""No page takes uploads; what a form or a JSON body may have is far less, and checked where it is read."""
+
+THREADS = 16
+
+Receive = Callable[[], Awaitable[dict[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+
+class ClientGone(Exception):
+    """The client closed the connection before its request was complete."""
+
+
+class ThreadedHandler(ASGIHandler):
+    """Django's handler with its synchronous middleware chain, in threads that keep their database connection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="django")
+
+    def load_middleware(self, is_async: bool = False) -> None:
+        """Build the chain that WSGI would have."""
+        super().load_middleware(is_async=False)
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Serve one request."""
+        try:
+            body = await read_body(receive)
+        except ClientGone:
+            return
+        # A context of its own: what a request sets (language, URL prefix) ends with it.
+        context = contextvars.copy_context()
+        response = await self.run_in_thread(context.run, self._respond, scope, body)
+        try:
+            await self.send_response(response, send)
+        finally:
+            if response.streaming:
+                await self.run_in_thread(context.run, response.close)
+
+    async def run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a function in one of the threads; return what it returns."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
+
+    def _respond(self, scope: dict[str, Any], body: bytes | None) -> HttpResponseBase:
+        """Return the response, closed already unless it streams: its content is whole then."""
+        set_script_prefix(get_script_prefix(scope))
+        signals.request_started.send(sender=self.__class__, scope=scope)
+        request, response = self.create_request(scope, TooLarge() if body is None else io.BytesIO(body))
+        if request is not None:
+            response = self._get_response_to(request)
+        if not response.streaming:
+            response.close()
+        return response
+
+    def _get_response_to(self, request: HttpRequest) -> HttpResponseBase:
+        response: HttpResponseBase = self.get_response(request)
+        response._handler_class = self.__class__  # type: ignore[attr-defined]  # whom its closing signal names
+        return response
+
+
+class TooLarge(io.RawIOBase):
+    """A body that is gone: who reads it gets the exception by which every view says that it was too large."""
+
+    def read(self, size: int = -1) -> bytes:
+        """Raise.
+
+        Raises:
+            RequestDataTooBig: always.
+        """
+        raise RequestDataTooBig("The request body is too large.")
+
+
+async def read_body(receive: Receive) -> bytes | None:
+    """Return the whole body; None if it is larger than `MAXIMUM_BODY_BYTES`, and then the rest of it is thrown away.
+
+    Raises:
+        ClientGone: it ended early.
+    """
+    chunks: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        chunk = message.get("body", b"")
+        size += len(chunk)
+        if size <= MAXIMUM_BODY_BYTES:
+            chunks.append(chunk)
+        else:
+            chunks.clear()
+        if not message.get("more_body", False):
+            return b"".join(chunks) if size <= MAXIMUM_BODY_BYTES else None
