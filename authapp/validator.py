@@ -117,8 +117,8 @@ class Validator(OAuth2Validator):
 
         PKCE does what the repetition was for.
         """
-        if request.code:
-            return str(request.grant.redirect_uri)
+        if grant := _kept(request, "grant"):
+            return str(grant.redirect_uri)
         default: str | None = super().get_default_redirect_uri(client_id, request, *args, **kwargs)
         return default
 
@@ -197,7 +197,7 @@ class Validator(OAuth2Validator):
         and it knows neither of the family of a code nor of an audit trail.
         """
         self._check_and_set_request_resource(request)
-        source = getattr(request, "refresh_token_instance", None)
+        source = _kept(request, "refresh_token_instance")
         expires = timezone.now() + timedelta(seconds=int(token["expires_in"]))
         if source is not None and source.revoked is None:
             access_token = self._rotate_away(source, expires, request, token)
@@ -275,7 +275,7 @@ class Validator(OAuth2Validator):
                 request=request,
             )
         request.resource = list(dict.fromkeys(canonical))
-        source = request.grant if request.grant_type == "authorization_code" else request.refresh_token_instance
+        source = _kept(request, "grant") or request.refresh_token_instance
         # Only a code or token from before resources were bound has none: it is for the default one.
         granted = source.resource or [conf.resources()[0]]
         if not set(request.resource) <= set(granted):
@@ -285,6 +285,11 @@ class Validator(OAuth2Validator):
                 request=request,
             )
         request.resource = request.resource or list(granted)
+
+
+def _kept(request: Request, name: str) -> Any:
+    """Return what this validator put on a request, or None: oauthlib's request also answers with a parameter's text."""
+    return vars(request).get(name)
 
 
 def _find_refresh_token(refresh_token: str, client: Application) -> Any:

@@ -155,6 +155,7 @@ PASSWORD_HASHERS = [
     # For generated client secrets only (OAUTH2_PROVIDER["CLIENT_SECRET_HASHER"]), never chosen for passwords.
     "authapp.hashers.GeneratedSecretHasher",
 ]
+SESSION_ENGINE = "config.sessions"
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "/"
 ALLOW_SIGNUP = environment.boolean(env.str("ALLOW_SIGNUP", default="false"), "ALLOW_SIGNUP")

@@ -59,6 +59,14 @@ def test_a_client_that_is_proven_to_be_the_same_is_not_asked_about_twice(alice: 
     assert AuditEvent.objects.filter(action="consent_remembered").count() == 2
 
 
+def test_a_remembered_consent_covers_the_scopes_that_it_implies(alice: Any) -> None:
+    application = client()
+    allow(alice, application, scope="mcp:write")
+    assert "code" in answer(open_page(alice, application, scope="mcp:tools"))
+    allow(alice, application, scope="mcp:tools")
+    assert open_page(alice, application, scope="mcp:write").status_code == 200
+
+
 def test_a_remembered_consent_yields_a_code_that_works(alice: Any) -> None:
     application = client()
     allow(alice, application)

@@ -13,7 +13,19 @@ from oauth2_provider.models import get_access_token_model, get_grant_model, get_
 
 from authapp.models import Application, TokenFamily
 from authapp.tokens import find_access_token
-from tests.oauth import PKCE, RESOURCE, authorize, connected, post_form, redeem, refresh, registered
+from tests.oauth import (
+    PKCE,
+    RESOURCE,
+    answer,
+    authorization_url,
+    authorize,
+    browser,
+    connected,
+    post_form,
+    redeem,
+    refresh,
+    registered,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -402,6 +414,15 @@ def test_a_refresh_can_narrow_the_scope_and_never_widen_it(alice: Any) -> None:
     assert refresh(client["client_id"], tokens["refresh_token"], scope="mcp:tools").json()["scope"] == "mcp:tools"
 
 
+def test_a_refresh_can_narrow_to_a_scope_that_a_granted_one_implies(alice: Any) -> None:
+    client, tokens = connected(alice, scope="mcp:write")
+    assert tokens["scope"] == "mcp:write"
+    assert_error(refresh(client["client_id"], tokens["refresh_token"], scope="offline_access"), "invalid_scope")
+    assert refresh(client["client_id"], tokens["refresh_token"], scope="mcp:tools").json()["scope"] == "mcp:tools"
+    client, tokens = connected(alice, scope="mcp:tools")
+    assert_error(refresh(client["client_id"], tokens["refresh_token"], scope="mcp:write"), "invalid_scope")
+
+
 def test_a_refresh_that_asked_for_less_can_later_have_all_that_was_granted(alice: Any) -> None:
     client, tokens = connected(alice, scope="mcp:tools mcp:write")
     tokens = refresh(client["client_id"], tokens["refresh_token"], scope="mcp:tools").json()
@@ -493,3 +514,17 @@ def test_a_refresh_token_a_registration_token_and_a_code_are_no_access_tokens(al
     client, tokens = connected(alice)
     for other in (tokens["refresh_token"], client["registration_access_token"], "", "x" * 10_000):
         assert async_to_sync(find_access_token)(other) is None
+
+
+@pytest.mark.parametrize("name", ["grant", "refresh_token_instance", "token_family", "client", "user", "scopes", "code"])
+def test_a_parameter_with_a_name_from_inside_changes_nothing(alice: Any, name: str) -> None:
+    client_id = registered()["client_id"]
+    pkce = PKCE()
+    url = authorization_url(client_id, pkce, **{name: "x"})
+    response = browser(alice).post(url, {"allow": "true"})
+    code = answer(response)["code"]
+    tokens = redeem(client_id, code, pkce, **({} if name == "code" else {name: "x"}))
+    assert tokens.status_code == 200
+    again = refresh(client_id, tokens.json()["refresh_token"], **{name: "x"})
+    assert again.status_code == 200
+    assert async_to_sync(find_access_token)(again.json()["access_token"]) is not None
