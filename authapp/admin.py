@@ -200,16 +200,7 @@ class _TokenColumns:
     def _revoke(self, request: HttpRequest, queryset: QuerySet[Any], family_ids: QuerySet[Any]) -> None:
         """End the families of tokens; tokens without one, such as those that manage a registration, by themselves."""
         with transaction.atomic():
-            families_of_tokens = TokenFamily.objects.filter(family__in=family_ids)
-            for family in families_of_tokens.filter(ended_at=None).select_related("application", "user"):
-                audit.record(
-                    audit.Action.TOKEN_REVOKED,
-                    request.META,
-                    application=family.application,
-                    user=family.user,
-                    by=request.user.get_username(),
-                )
-            families.end_all(families_of_tokens)
+            families.revoke_all(TokenFamily.objects.filter(family__in=family_ids), request)
             for token in queryset.all():
                 token.revoke()
         self.message_user(request, _("The selected tokens and all that belong to them are revoked."))  # type: ignore[attr-defined]

@@ -14,7 +14,7 @@ from django.http.request import validate_host
 from django.utils.translation import gettext_lazy as _
 from oauth2_provider.models import get_grant_model
 
-from authapp import audit, conf, families
+from authapp import conf, families
 from authapp.models import Application, ClientHostRule, TokenFamily
 
 
@@ -59,13 +59,4 @@ def end_access(host_pattern: str, request: HttpRequest) -> int:
     with transaction.atomic():
         # Codes first: a redemption that is under way holds its code, and its family is there once that is released.
         get_grant_model().objects.filter(application__in=clients).delete()
-        living = TokenFamily.objects.filter(application__in=clients, ended_at=None)
-        for family in living.select_related("application", "user"):
-            audit.record(
-                audit.Action.TOKEN_REVOKED,
-                request.META,
-                application=family.application,
-                user=family.user,
-                by=request.user.get_username(),
-            )
-        return families.end_all(living)
+        return families.revoke_all(TokenFamily.objects.filter(application__in=clients), request)

@@ -39,7 +39,7 @@ def resources() -> tuple[str, ...]:
 
 
 def with_implied(scopes: Iterable[str]) -> frozenset[str]:
-    """Return scopes and all they imply, as `{"mcp:write": ["mcp:tools"]}` says (MCP authorization: scope hierarchies)."""
+    """Return scopes and all they imply, like `{"mcp:write": ["mcp:tools"]}` (MCP authorization: scope hierarchies)."""
     implied: dict[str, Iterable[str]] = _setting("IMPLIED_SCOPES", {})
     closed: set[str] = set()
     pending = list(scopes)
@@ -106,9 +106,27 @@ def registration_refill_per_minute() -> float:
     Raises:
         ImproperlyConfigured: it is none.
     """
-    refill = float(_setting("REGISTRATION_REFILL_PER_MINUTE", 30))
+    return _refill("REGISTRATION_REFILL_PER_MINUTE", _setting("REGISTRATION_REFILL_PER_MINUTE", 30))
+
+
+def document_fetch_burst() -> int:
+    """Return how many documents of clients one address may make us fetch at once; 0 for no limit."""
+    return int(_setting("DOCUMENT_FETCH_BURST", 20))
+
+
+def document_fetch_refill_per_minute() -> float:
+    """Return how many in a minute, after the burst: one at a time, if each takes as long as it may.
+
+    Raises:
+        ImproperlyConfigured: it is none.
+    """
+    return _refill("DOCUMENT_FETCH_REFILL_PER_MINUTE", _setting("DOCUMENT_FETCH_REFILL_PER_MINUTE", 12))
+
+
+def _refill(name: str, value: Any) -> float:
+    refill = float(value)
     if refill <= 0:
-        raise ImproperlyConfigured("AUTHAPP['REGISTRATION_REFILL_PER_MINUTE'] must be more than 0.")
+        raise ImproperlyConfigured(f"AUTHAPP['{name}'] must be more than 0.")
     return refill
 
 

@@ -9,17 +9,21 @@ from __future__ import annotations
 import uuid
 from datetime import timedelta
 
+from django.db import transaction
 from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils import timezone
 from oauth2_provider.models import get_refresh_token_model
 
-from authapp import conf
+from authapp import audit, conf
 from authapp.models import TokenFamily
 
 
 def lock(family: uuid.UUID | None) -> TokenFamily | None:
     """Lock a family until the transaction ends; None for one that is not known."""
-    return next(iter(TokenFamily.objects.select_for_update(of=("self",)).filter(family=family)), None) if family else None
+    if family is None:
+        return None
+    return next(iter(TokenFamily.objects.select_for_update(of=("self",)).filter(family=family)), None)
 
 
 def is_alive(family: TokenFamily | None) -> bool:
@@ -39,6 +43,20 @@ def end(family: TokenFamily) -> None:
         family.ended_at = timezone.now()
         family.save(update_fields=["ended_at"])
     get_refresh_token_model().revoke_family(family.family)
+
+
+def revoke_all(families: QuerySet[TokenFamily], request: HttpRequest) -> int:
+    """End families at the will of the person of a request, and write down each; return how many."""
+    with transaction.atomic():
+        for family in families.filter(ended_at=None).select_related("application", "user"):
+            audit.record(
+                audit.Action.TOKEN_REVOKED,
+                request.META,
+                application=family.application,
+                user=family.user,
+                by=request.user.get_username(),
+            )
+        return end_all(families)
 
 
 def end_all(families: QuerySet[TokenFamily]) -> int:

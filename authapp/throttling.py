@@ -1,4 +1,6 @@
-"""How many clients one address may register: a token bucket in Django's cache (RFC 7591 §3 allows such a limit).
+"""What one address may make us do: register clients (RFC 7591 §3 allows such a limit), fetch documents of clients.
+
+Each is a token bucket in Django's cache.
 
 With `REDIS_URL` all workers share the buckets; without, each worker has its own, and so lets through its own burst.
 """
@@ -8,8 +10,10 @@ from __future__ import annotations
 import logging
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address, ip_network
+from typing import Any
 
 from django.core.cache import cache
 from django.http import HttpRequest, HttpResponse
@@ -25,20 +29,11 @@ def refuse_registration(request: HttpRequest) -> HttpResponse | None:
 
     A cache that is down refuses nobody.
     """
-    burst = conf.registration_burst()
-    if not burst:
+    seconds = _seconds_to_wait(
+        "registration", request.META, conf.registration_burst(), conf.registration_refill_per_minute()
+    )
+    if not seconds:
         return None
-    address = address_group(request.META.get("REMOTE_ADDR", ""))
-    interval = max(1, round(60_000 / conf.registration_refill_per_minute()))
-    try:
-        wait = Bucket(f"authapp:registration:{address}", burst, interval).take()
-    except Exception:  # each cache has its own errors
-        logger.exception("Registrations are not limited: the cache does not work.")
-        return None
-    if not wait:
-        return None
-    seconds = _seconds(wait)
-    logger.warning("Too many registrations from %s.", address)
     # RFC 7591 has no code for it. Clients know this one (RFC 6749 §4.1.2.1); the status says the rest (RFC 6585 §4).
     response = error_response(
         "temporarily_unavailable",
@@ -47,6 +42,36 @@ def refuse_registration(request: HttpRequest) -> HttpResponse | None:
     )
     response["Retry-After"] = str(seconds)
     return response
+
+
+class DocumentFetchLimit:
+    """DOT asks this before it fetches a document (CIMD_REGISTRATION_PERMISSION_CLASSES).
+
+    Fetches at one time are few (CIMD_MAX_CONCURRENT_FETCHES), and a stranger can name hosts that answer slowly: without
+    a limit, one address could take all of them all the time, and no new client could connect.
+    """
+
+    def has_permission(self, request: Any, client_id: str) -> bool:
+        """Return whether the address a request came from may make us fetch; `request` is Django's or oauthlib's."""
+        meta = getattr(request, "META", None) or getattr(request, "headers", {})
+        burst, refill = conf.document_fetch_burst(), conf.document_fetch_refill_per_minute()
+        return not _seconds_to_wait("document", meta, burst, refill)
+
+
+def _seconds_to_wait(what: str, meta: Mapping[str, Any], burst: int, refill_per_minute: float) -> int:
+    """Take a token from the bucket of an address; return 0, or how long it takes until there is one."""
+    if not burst:
+        return 0
+    address = address_group(meta.get("REMOTE_ADDR") or "")
+    interval = max(1, round(60_000 / refill_per_minute))
+    try:
+        wait = Bucket(f"authapp:{what}:{address}", burst, interval).take()
+    except Exception:  # each cache has its own errors
+        logger.exception("The limit (%s) is off: the cache does not work.", what)
+        return 0
+    if wait:
+        logger.warning("Too many requests (%s) from %s.", what, address)
+    return _seconds(wait)
 
 
 def address_group(remote_addr: str) -> str:

@@ -35,7 +35,8 @@ class FormEndpoint:
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Check the form, answer in one transaction, and never with anything cacheable."""
         if request.method != "POST":
-            return no_store(super().dispatch(request, *args, **kwargs))  # type: ignore[misc]
+            refused: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[misc]
+            return no_store(refused)
         if problem := _problem_with_form(request):
             return error_response("invalid_request", problem)
         _refresh_metadata_document(request)

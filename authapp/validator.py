@@ -183,7 +183,7 @@ class Validator(OAuth2Validator):
     def is_within_original_scope(
         self, request_scopes: list[str], refresh_token: str, request: Request, *args: Any, **kwargs: Any
     ) -> bool:
-        """Return whether every scope asked for is granted, or implied by one that is (oauthlib asks where it is not)."""
+        """Return whether every scope asked for is granted, or implied by one that is."""
         return conf.with_implied(request.token_family.scope.split()).issuperset(request_scopes)
 
     def save_bearer_token(self, token: dict[str, Any], request: Request, *args: Any, **kwargs: Any) -> None:
@@ -227,9 +227,9 @@ class Validator(OAuth2Validator):
     def _rotate_away(self, source: Any, expires: Any, request: Request, token: dict[str, Any]) -> Any:
         """Revoke a live refresh token and make the access token of its pair the new one.
 
-        The row of the old access token becomes the new one's, as DOT does where refresh tokens do not rotate: nothing is
-        left that the old one would be found by, and one statement does for deleting, looking for rows that refer to
-        what is deleted, and inserting.
+        The row of the old access token becomes the new one's, as DOT does where refresh tokens do not rotate: nothing
+        is left that the old one would be found by, and one statement does for deleting, looking for rows that refer
+        to what is deleted, and inserting.
         """
         access_token, now = source.access_token, timezone.now()
         type(source).objects.filter(pk=source.pk).update(revoked=now, updated=now, access_token=None)

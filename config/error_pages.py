@@ -1,7 +1,7 @@
 """Django's error pages, with the request left alone.
 
-Django's own views check the CSRF token first, which reads the body; where that is what was bad, the error page would fail
-in its turn and end as a 500. Nothing is posted to an error page, so nothing is checked.
+Django's own views check the CSRF token first, which reads the body; where that is what was bad, the error page would
+fail in its turn and end as a 500. Nothing is posted to an error page, so nothing is checked.
 """
 
 from __future__ import annotations

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import io
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.core import signals
 from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpResponseBase
 from django.urls import set_script_prefix
 
 MAXIMUM_BODY_BYTES = 16 * 1024 * 1024
@@ -25,8 +25,8 @@ MAXIMUM_BODY_BYTES = 16 * 1024 * 1024
 
 THREADS = 16
 
-Receive = Callable[[], Awaitable[dict[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 
 
 class ClientGone(Exception):
@@ -69,21 +69,18 @@ class ThreadedHandler(ASGIHandler):
         signals.request_started.send(sender=self.__class__, scope=scope)
         request, response = self.create_request(scope, TooLarge() if body is None else io.BytesIO(body))
         if request is not None:
-            response = self._get_response_to(request)
+            response = self.get_response(request)
+        assert response is not None  # noqa: S101  (one of the two is there)
+        response._handler_class = self.__class__  # type: ignore[attr-defined]  # whom its closing signal names
         if not response.streaming:
             response.close()
         return response
 
-    def _get_response_to(self, request: HttpRequest) -> HttpResponseBase:
-        response: HttpResponseBase = self.get_response(request)
-        response._handler_class = self.__class__  # type: ignore[attr-defined]  # whom its closing signal names
-        return response
 
-
-class TooLarge(io.RawIOBase):
+class TooLarge(io.BytesIO):
     """A body that is gone: who reads it gets the exception by which every view says that it was too large."""
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """Raise.
 
         Raises:

@@ -231,7 +231,10 @@ OAUTH2_PROVIDER = {
     # Anybody can make us fetch from a host that answers slowly; fewer at once than there are database connections.
     "CIMD_MAX_CONCURRENT_FETCHES": 4,
     "CIMD_METADATA_FETCHER": "authapp.client_id_metadata.MetadataFetcher",
-    "CIMD_REGISTRATION_PERMISSION_CLASSES": ["authapp.client_hosts.ClientHostPermission"],
+    "CIMD_REGISTRATION_PERMISSION_CLASSES": [
+        "authapp.client_hosts.ClientHostPermission",
+        "authapp.throttling.DocumentFetchLimit",
+    ],
     "COMPLIANT_BCP_RFC9700_IMPLICIT_GRANT": True,
     "COMPLIANT_BCP_RFC9700_PASSWORD_GRANT": True,
     "COMPLIANT_BCP_RFC9700_PKCE_METHOD": True,

@@ -27,7 +27,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from mcpapp import conf
-from mcpapp.challenge import challenge, refusal
+from mcpapp.challenge import challenge, refusal, rpc_error
 from mcpapp.database import own_connections
 from mcpapp.identity import SCOPE_KEY, Identity
 from mcpapp.registry import discover
@@ -49,6 +49,7 @@ class ResourceServer:
         self.tools = discover()
         self.path = urlsplit(conf.resources()[0]).path
         self._server: MCPServer[Any] | None = None
+        self._under_way: set[tuple[Any, str, str]] = set()
         self._all_scopes = frozenset[str]().union(*(tool.scopes for tool in self.tools.values()))
         self._origins = self._own_origins()
         self._guarded = CORSMiddleware(
@@ -105,16 +106,44 @@ class ResourceServer:
             response = refusal(405, "Without sessions this endpoint takes POST only.", {"Allow": "POST, OPTIONS"})
             await response(scope, receive, send)
             return
-        if not self._all_scopes <= identity.scopes:
-            receive, needed = await self._scopes_of_call(receive)
-            if needed - identity.scopes:
-                await _step_up(identity, needed, resource)(scope, receive, send)
-                return
+        session = headers.get("mcp-session-id") if scope["method"] == "POST" else None
+        message = None
+        if session or not self._all_scopes <= identity.scopes:
+            receive, message = await _read_ahead(receive)
+        needed = self._scopes_needed(message)
+        if needed - identity.scopes:
+            await _step_up(identity, needed, resource)(scope, receive, send)
+            return
         if self._server is None:
             logger.error("The ASGI server sent no lifespan events; start it with them on (uvicorn --lifespan on).")
             await refusal(503, "The MCP server is not running.")(scope, receive, send)
             return
-        await self._server.session_manager.handle_request(_with_identity(scope, identity), receive, send)
+        scope = _with_identity(scope, identity)
+        if session and isinstance(message, dict) and "method" in message and isinstance(message.get("id"), int | str):
+            await self._serve_in_session(session, identity, message["id"], scope, receive, send)
+        else:
+            await self._server.session_manager.handle_request(scope, receive, send)
+
+    async def _serve_in_session(
+        self, session: str, identity: Identity, request_id: int | str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Serve a request whose id no other has that is under way in the same session (JSON-RPC 2.0 §4).
+
+        The SDK keeps the streams of a session by the ids of its requests: a second request with an id would take the
+        answer of the first away, which then never ends.
+        """
+        assert self._server is not None  # noqa: S101  (asked by the caller)
+        key = (identity.user.pk, session, str(request_id))  # the SDK does not tell 1 from "1" either
+        if key in self._under_way:
+            await rpc_error(400, request_id, "A request with this id is under way in this session.")(
+                scope, receive, send
+            )
+            return
+        self._under_way.add(key)
+        try:
+            await self._server.session_manager.handle_request(scope, receive, send)
+        finally:
+            self._under_way.discard(key)
 
     async def _authenticate(self, headers: Headers, resource: str) -> Identity | Response:
         """Return who is calling, or the challenge to answer with."""
@@ -140,35 +169,19 @@ class ResourceServer:
             logger.exception("An access token could not be looked up.")
             return refusal(503, "Tokens cannot be checked right now; try again shortly.", {"Retry-After": "5"})
 
-    async def _scopes_of_call(self, receive: Receive) -> tuple[Receive, frozenset[str]]:
-        """Read ahead which tool is called; return the scopes it needs and a `receive` that starts over.
+    def _scopes_needed(self, message: Any) -> frozenset[str]:
+        """Return the scopes of the tools that a decoded body calls.
 
-        Only a caller who lacks some tool's scope comes here. The tool checks again (`mcpapp.registry`), so a body that
+        Only asked of a caller who lacks some tool's scope. The tool checks again (`mcpapp.registry`), so a body that
         fools this reader gains nothing.
         """
-        messages: list[Message] = []
-        body = b""
-        while len(body) <= conf.maximum_body_bytes():
-            message = await receive()
-            messages.append(message)
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                break
-
-        async def replay() -> Message:
-            return messages.pop(0) if messages else await receive()
-
-        try:
-            call = json.loads(body)
-        except (ValueError, RecursionError):
-            return replay, frozenset()
         needed: set[str] = set()
-        for item in call if isinstance(call, list) else [call]:
+        for item in message if isinstance(message, list) else [message]:
             if isinstance(item, dict) and item.get("method") == "tools/call" and isinstance(item.get("params"), dict):
                 name = item["params"].get("name")
                 if isinstance(name, str) and name in self.tools:
                     needed |= self.tools[name].scopes
-        return replay, frozenset(needed)
+        return frozenset(needed)
 
     # --- Origins ---------------------------------------------------------------------------------------
 
@@ -222,6 +235,29 @@ class ResourceServer:
                 yield server
             finally:
                 self._server = None
+
+
+async def _read_ahead(receive: Receive) -> tuple[Receive, Any]:
+    """Read the body, up to the largest that is served; return a `receive` that starts over, and the decoded JSON.
+
+    None stands for what cannot be decoded, or is too large: the SDK answers it.
+    """
+    messages: list[Message] = []
+    body = b""
+    while len(body) <= conf.maximum_body_bytes():
+        message = await receive()
+        messages.append(message)
+        body += message.get("body", b"")
+        if not message.get("more_body"):
+            break
+
+    async def replay() -> Message:
+        return messages.pop(0) if messages else await receive()
+
+    try:
+        return replay, json.loads(body)
+    except (ValueError, RecursionError):
+        return replay, None
 
 
 def _step_up(identity: Identity, needed: frozenset[str], resource: str) -> Response:

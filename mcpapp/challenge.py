@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Literal
+from typing import Any, Literal
 
 from starlette.responses import Response
 
@@ -47,7 +47,12 @@ def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> 
     return _json({"detail": detail}, status, headers)
 
 
-def _json(body: dict[str, str], status: int, headers: dict[str, str] | None = None) -> Response:
+def rpc_error(status: int, request_id: int | str, detail: str) -> Response:
+    """Return an error about one JSON-RPC request: Invalid Request (JSON-RPC 2.0 §5.1)."""
+    return _json({"jsonrpc": "2.0", "id": request_id, "error": {"code": -32600, "message": detail}}, status)
+
+
+def _json(body: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
     return Response(
         json.dumps(body),
         status_code=status,

@@ -636,6 +636,28 @@ def test_so_many_documents_are_fetched_at_once_and_no_more(
     assert server.accepted == 2, "a failure is: it is not asked for again at once"
 
 
+@pytest.mark.django_db
+def test_one_address_makes_us_fetch_so_many_documents_and_then_waits(
+    alice: Any, internet: Internet, server: TLSServer, settings: Any
+) -> None:
+    settings.AUTHAPP = {**settings.AUTHAPP, "DOCUMENT_FETCH_BURST": 3, "DOCUMENT_FETCH_REFILL_PER_MINUTE": 1}
+    good, server.answer = server.answer, http(status="404 Not Found")
+
+    def ask(url: str, address: str) -> Any:
+        query = authorization_url(url, PKCE(), redirect_uri=f"https://{HOST}/callback")
+        return browser(alice).get(query, REMOTE_ADDR=address)
+
+    flood = [ask(f"https://{HOST}/{number}.json", "203.0.113.7").status_code for number in range(10)]
+    assert flood == [400] * 10
+    assert server.accepted == 3
+    server.answer = good
+    assert ask(URL, "203.0.113.7").status_code == 400
+    assert server.accepted == 3, "nor a good document"
+    assert ask(URL, "198.51.100.9").status_code == 200, "another address is not held up"
+    assert ask(URL, "203.0.113.7").status_code == 200, "a client that is known needs no fetch"
+    assert server.accepted == 4
+
+
 # --- For how long it is kept -------------------------------------------------------------------------------
 
 DATE = "Date: Mon, 02 Nov 2026 10:00:00 GMT"

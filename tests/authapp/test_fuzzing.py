@@ -16,7 +16,6 @@ import re
 import secrets
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
@@ -28,7 +27,7 @@ from urllib.parse import parse_qsl, quote_plus, unquote_plus, urlencode, urlspli
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.core.signals import got_request_exception, request_finished, request_started
-from django.db import close_old_connections, connections, transaction
+from django.db import close_old_connections, transaction
 from django.urls import Resolver404, resolve
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -262,7 +261,7 @@ odd_header = odd_text.map(
 HOW_OFTEN = st.sampled_from([0, 1, 1, 1, 1, 2, 2, 3])
 Pairs = list[tuple[str, str]]
 # oauthlib's request answers for these with a parameter of the same name, unless code has set them.
-INTERNAL_NAMES = ("client", "user", "grant", "scopes", "token_family", "refresh_token_instance", "extra_credentials", "code")
+INTERNAL_NAMES = ("client", "user", "grant", "scopes", "token_family", "refresh_token_instance", "code")
 
 
 @st.composite

@@ -516,7 +516,9 @@ def test_a_refresh_token_a_registration_token_and_a_code_are_no_access_tokens(al
         assert async_to_sync(find_access_token)(other) is None
 
 
-@pytest.mark.parametrize("name", ["grant", "refresh_token_instance", "token_family", "client", "user", "scopes", "code"])
+@pytest.mark.parametrize(
+    "name", ["grant", "refresh_token_instance", "token_family", "client", "user", "scopes", "code"]
+)
 def test_a_parameter_with_a_name_from_inside_changes_nothing(alice: Any, name: str) -> None:
     client_id = registered()["client_id"]
     pkce = PKCE()

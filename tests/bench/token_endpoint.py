@@ -1,4 +1,4 @@
-"""What an exchange at the token endpoint costs: CPU of a real server for each code and each refresh, ours and stock DOT.
+"""What an exchange at the token endpoint costs: CPU of a real server for each code and refresh, ours and stock DOT.
 
     python -m tests.bench.token_endpoint [--count 300] [--rounds 5] [--database postgres://…]
 
@@ -10,6 +10,7 @@ moves them little; compare the ratio. Needs Linux (/proc).
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import secrets
 import socket
@@ -27,7 +28,7 @@ import httpx2
 ROOT = Path(__file__).resolve().parents[2]
 CALLBACK = "http://127.0.0.1:7777/callback"
 
-# Run with `manage.py shell` or the like inside each server's own settings: make a client, a person, and codes.
+# Run inside each server's own settings: makes a client, a person, and codes.
 PREPARE = """
 import hashlib, json, os, sys
 import django
@@ -93,8 +94,6 @@ class Server:
 
     def start(self, count: int) -> None:
         """Migrate, make what is exchanged, and serve."""
-        import json
-
         self.run("-m", "django", "migrate", "--verbosity", "0")
         made: dict[str, Any] = json.loads(self.run("-c", PREPARE, str(count)))
         self.codes: list[str] = made["codes"]

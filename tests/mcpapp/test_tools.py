@@ -112,6 +112,44 @@ async def test_with_sessions_on_a_session_answers_only_its_own_person(
     await sync_to_async(connections.close_all)()
 
 
+async def test_with_sessions_on_every_request_is_answered_also_those_with_an_id_that_is_under_way(
+    alice: Any, transactional_db: None, settings: Any
+) -> None:
+    """Known gap of the SDK, mended: it would leave all but the last of such requests without an answer."""
+    from config.asgi import application, resource_server
+
+    settings.MCPAPP = {**settings.MCPAPP, "SESSIONS": True}
+    token = await sync_to_async(make_token)(alice)
+    hello = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "1"}}
+    statuses: list[int] = []
+    async with (
+        resource_server.running(),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(application), base_url="http://127.0.0.1:8000") as endpoint,
+    ):
+        session = (await send(endpoint, token, "initialize", hello)).headers["mcp-session-id"]
+
+        async def ask() -> None:
+            request = message("tools/call", {"name": "protected-data", "arguments": {}})
+            request["headers"] |= {"Authorization": f"Bearer {token}", "Mcp-Session-Id": session}
+            response = await endpoint.post("/star", **request)
+            statuses.append(response.status_code)
+            if response.status_code == 200:
+                assert "alice" in response.text
+            else:
+                assert response.json()["error"]["code"] == -32600
+
+        with anyio.fail_after(20):
+            async with anyio.create_task_group() as group:
+                for _ in range(5):
+                    group.start_soon(ask)
+        assert len(statuses) == 5
+        assert set(statuses) == {200, 400}
+        with anyio.fail_after(20):
+            await ask()
+        assert statuses[-1] == 200, "the id is free again"
+    await sync_to_async(connections.close_all)()
+
+
 # Declaring tools
 
 
