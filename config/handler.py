@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from django.core import signals
-from django.core.exceptions import RequestDataTooBig
+from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
-from django.http import HttpResponseBase
+from django.http import HttpResponseBadRequest, HttpResponseBase
 from django.urls import set_script_prefix
 
 MAXIMUM_BODY_BYTES = 16 * 1024 * 1024
@@ -59,6 +59,13 @@ class ThreadedHandler(ASGIHandler):
             if response.streaming:
                 await self.run_in_thread(context.run, response.close)
 
+    def create_request(self, scope: Any, body_file: Any) -> Any:
+        """Answer 400 to a request that Django refuses while it makes it: too many fields in a query, and a charset."""
+        try:
+            return super().create_request(scope, body_file)
+        except SuspiciousOperation:
+            return None, HttpResponseBadRequest()
+
     async def run_in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call a function in one of the threads; return what it returns."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)
@@ -71,7 +78,7 @@ class ThreadedHandler(ASGIHandler):
         if request is not None:
             response = self.get_response(request)
         assert response is not None  # noqa: S101  (one of the two is there)
-        response._handler_class = self.__class__  # type: ignore[attr-defined]  # whom its closing signal names
+        response._handler_class = self.__class__  # whom its closing signal names
         if not response.streaming:
             response.close()
         return response

@@ -32,6 +32,10 @@ def echo(request: HttpRequest) -> HttpResponse:
     return HttpResponse(request.body, content_type="application/octet-stream")
 
 
+def reads_query(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(str(len(request.GET)))
+
+
 def meet(request: HttpRequest) -> HttpResponse:
     meeting.wait(10)
     return HttpResponse("met")
@@ -57,6 +61,7 @@ def fail(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("language", language),
     path("echo", echo),
+    path("reads-query", reads_query),
     path("meet", meet),
     path("stream", stream),
     path("asynchronous", asynchronous),
@@ -88,6 +93,14 @@ async def test_a_request_is_answered_in_a_thread_of_the_pool(http: httpx2.AsyncC
     assert (await http.get("/stream")).content == b"abc"
     assert (await http.get("/asynchronous")).text == "async"
     assert (await http.get("/fail")).status_code == 500
+
+
+@pytest.mark.parametrize("content_type", ["text/plain", "text/plain; charset=utf-16", "text/plain; charset=none"])
+async def test_a_query_with_too_many_fields_is_a_client_error(http: httpx2.AsyncClient, content_type: str) -> None:
+    """With a charset Django reads the query while it makes the request, where it expects no such error."""
+    headers = {"Content-Type": content_type}
+    assert (await http.get("/language?a=1", headers=headers)).status_code == 200
+    assert (await http.get("/reads-query?" + "a=1&" * 1200, headers=headers)).status_code == 400
 
 
 async def test_what_one_request_sets_another_in_the_same_thread_does_not_see(http: httpx2.AsyncClient) -> None:
