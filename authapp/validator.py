@@ -153,12 +153,10 @@ class Validator(OAuth2Validator):
         """
         token = _find_refresh_token(refresh_token, client)
         family = families.lock(token.token_family) if token else None
-        if token is None or family is None:
-            return False
         if connection.features.has_select_for_update:
             # Another request may have held the lock. (Where there are no row locks, this transaction came first.)
-            token.refresh_from_db(fields=["revoked", "access_token"])
-        if not families.is_alive(family) or not token.user.is_active:
+            token = _find_refresh_token(refresh_token, client)
+        if token is None or family is None or not families.is_alive(family) or not token.user.is_active:
             return False
         if token.revoked is None:
             if not _is_alive(token):
@@ -236,7 +234,7 @@ class Validator(OAuth2Validator):
         access_token.created, access_token.expires = now, expires
         access_token.scope, access_token.resource = token["scope"], request.resource
         self._set_token_value(access_token, token["access_token"])
-        access_token.save(force_update=True)
+        access_token.save()
         return access_token
 
     # --- Revocation ------------------------------------------------------------------------------------
