@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from oauth2_provider.cimd import CIMDError, is_cimd_client_id
 from oauth2_provider.settings import oauth2_settings
 
-from authapp import conf
+from authapp import conf, transactions
 from authapp.models import Application, ClientHostRule
 
 MAXIMUM_LENGTH = 255  # of the column
@@ -64,6 +64,14 @@ def is_permitted(host: str) -> bool:
     denied = [*conf.client_hosts_denied(), *(pattern for pattern, is_allowed in rules if not is_allowed)]
     allowed = [*conf.client_hosts_allowed(), *(pattern for pattern, is_allowed in rules if is_allowed)]
     return not validate_host(host, denied) and (not allowed or validate_host(host, allowed))
+
+
+class FetchingAllowed:
+    """DOT asks this first of all (CIMD_REGISTRATION_PERMISSION_CLASSES); a no is not held against the document."""
+
+    def has_permission(self, request: Any, client_id: str) -> bool:
+        """Return whether no transaction is under way: a slow host would make everybody wait for its locks."""
+        return not transactions.is_under_way()
 
 
 class ClientHostPermission:

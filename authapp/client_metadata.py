@@ -18,7 +18,7 @@ from authapp.redirect_uris import InvalidRedirectURI, require_registrable
 
 RegistrationErrorCode = Literal["invalid_redirect_uri", "invalid_client_metadata"]
 
-MAXIMUM_BODY_BYTES = 64 * 1024
+MAXIMUM_BODY_BYTES = 16 * 1024
 MAXIMUM_REDIRECT_URIS = 20
 MAXIMUM_NAME_LENGTH = 200
 MAXIMUM_URI_LENGTH = 2000

@@ -156,7 +156,11 @@ class ConsentView(AuthorizationView):
                 "redirect_destination": redirect_uris.destination(redirect_uri),
                 "redirect_is_loopback": redirect_uris.is_loopback(redirect_uri),
                 "redirect_is_native": redirect_uris.is_native(redirect_uri),
-                "scopes": [{"name": scope, "description": descriptions[scope]} for scope in scopes],
+                "scopes": [
+                    {"name": scope, "description": description}
+                    for scope, description in descriptions.items()
+                    if scope in conf.with_implied(scopes)
+                ],
                 "resource": credentials["resource"][0],
                 "issuer": conf.issuer(self.request),
             }

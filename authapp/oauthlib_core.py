@@ -36,14 +36,18 @@ def received_at(headers: Mapping[str, Any]) -> float:
 
 
 def basic_client_id(request: HttpRequest) -> str:
-    """Return the client identifier of HTTP Basic authentication (RFC 6749 §2.3.1), empty where there is none."""
+    """Return the client identifier of HTTP Basic authentication (RFC 6749 §2.3.1), empty where there is none.
+
+    One with a NUL is none: no client has it, and PostgreSQL refuses to look for it.
+    """
     scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     if scheme.lower() != "basic":
         return ""
     try:
-        return unquote_plus(base64.b64decode(credentials).decode().partition(":")[0])
+        client_id = unquote_plus(base64.b64decode(credentials).decode().partition(":")[0])
     except ValueError:
         return ""
+    return "" if "\x00" in client_id else client_id
 
 
 class OAuthLibCore(DOTOAuthLibCore):

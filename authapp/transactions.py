@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 from django.db import IntegrityError, OperationalError, transaction
@@ -21,6 +23,14 @@ TRIES = 8
 _CONFLICTS = frozenset({"40001", "40P01"})
 
 
+_under_way: ContextVar[bool] = ContextVar("authapp_transaction_under_way", default=False)
+
+
+def is_under_way() -> bool:
+    """Return whether this runs inside `in_transaction`, where nothing may wait for the network."""
+    return _under_way.get()
+
+
 def in_transaction(work: Callable[[], Result]) -> Result:
     """Return what `work` returns, committed.
 
@@ -29,7 +39,7 @@ def in_transaction(work: Callable[[], Result]) -> Result:
     """
     for tries_left in reversed(range(TRIES)):
         try:
-            with transaction.atomic():
+            with transaction.atomic(), _marked():
                 return work()
         except IntegrityError:
             if not tries_left:
@@ -40,3 +50,12 @@ def in_transaction(work: Callable[[], Result]) -> Result:
         # Those who met come back at different moments.
         time.sleep(random.uniform(0.005, 0.05))  # noqa: S311  (no secret)
     raise AssertionError("unreachable")
+
+
+@contextmanager
+def _marked() -> Iterator[None]:
+    token = _under_way.set(True)
+    try:
+        yield
+    finally:
+        _under_way.reset(token)

@@ -46,7 +46,11 @@ class Validator(OAuth2Validator):
         return application
 
     def _authenticate_basic_auth(self, request: Request) -> bool:
-        """Answer a header that is not ASCII or not base64 with `invalid_client`, not with an exception."""
+        """Answer a header that is not ASCII or not base64 with `invalid_client`, not with an exception.
+
+        It is UTF-8: DOT would decode it by a parameter that is called `encoding`.
+        """
+        request.encoding = "utf-8"
         try:
             return bool(super()._authenticate_basic_auth(request))
         except ValueError:
@@ -100,7 +104,7 @@ class Validator(OAuth2Validator):
     def _end_replayed_code(self, code: str, client: Application, request: Request) -> None:
         """Revoke what a code turned into when it comes a second time (RFC 6749 §4.1.2).
 
-        A request that was under way when the code was redeemed is no replay but the same click sent twice; its sender
+        A request that was under way when the tokens were stored is no replay but the same click sent twice; its sender
         gets `invalid_grant` and keeps the tokens of the other request.
         """
         found = TokenFamily.objects.filter(code_digest=code, application=client).first()

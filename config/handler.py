@@ -17,11 +17,14 @@ from typing import Any
 from django.core import signals
 from django.core.exceptions import RequestDataTooBig, SuspiciousOperation
 from django.core.handlers.asgi import ASGIHandler, get_script_prefix
-from django.http import HttpResponseBadRequest, HttpResponseBase
+from django.http import HttpResponse, HttpResponseBadRequest, HttpResponseBase
 from django.urls import set_script_prefix
 
-MAXIMUM_BODY_BYTES = 16 * 1024 * 1024
+MAXIMUM_BODY_BYTES = 1024 * 1024
 """No page takes uploads; what a form or a JSON body may have is far less, and checked where it is read."""
+
+BODY_SECONDS = 30
+"""How long a body may take to arrive: it is kept in memory."""
 
 THREADS = 16
 
@@ -47,8 +50,12 @@ class ThreadedHandler(ASGIHandler):
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Serve one request."""
         try:
-            body = await read_body(receive)
+            async with asyncio.timeout(BODY_SECONDS):
+                body = await read_body(receive, _content_length(scope))
         except ClientGone:
+            return
+        except TimeoutError:
+            await self.send_response(HttpResponse(status=408, headers={"Connection": "close"}), send)
             return
         # A context of its own: what a request sets (language, URL prefix) ends with it.
         context = contextvars.copy_context()
@@ -96,8 +103,14 @@ class TooLarge(io.BytesIO):
         raise RequestDataTooBig("The request body is too large.")
 
 
-async def read_body(receive: Receive) -> bytes | None:
-    """Return the whole body; None if it is larger than `MAXIMUM_BODY_BYTES`, and then the rest of it is thrown away.
+def _content_length(scope: Mapping[str, Any]) -> int:
+    """Return what a request announces; an ASGI server has checked that it is a number, and others count as nothing."""
+    text = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(text) if text.isdigit() and len(text) < 20 else 0
+
+
+async def read_body(receive: Receive, announced: int = 0) -> bytes | None:
+    """Return the whole body; None if it is larger than `MAXIMUM_BODY_BYTES`, and then nothing of it is kept.
 
     Raises:
         ClientGone: it ended early.
@@ -110,9 +123,10 @@ async def read_body(receive: Receive) -> bytes | None:
             raise ClientGone
         chunk = message.get("body", b"")
         size += len(chunk)
-        if size <= MAXIMUM_BODY_BYTES:
-            chunks.append(chunk)
-        else:
+        too_large = max(size, announced) > MAXIMUM_BODY_BYTES
+        if too_large:
             chunks.clear()
+        else:
+            chunks.append(chunk)
         if not message.get("more_body", False):
-            return b"".join(chunks) if size <= MAXIMUM_BODY_BYTES else None
+            return None if too_large else b"".join(chunks)

@@ -127,13 +127,18 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
 else:
     # Calls under /star take a connection from this pool and give it back: they live outside Django's
     # request cycle (see mcpapp.database).
-    _pool_size = read(env.int, "DATABASE_POOL_SIZE", "a whole number", default=10)
+    _pool_size = read(env.int, "DATABASE_POOL_SIZE", "a whole number", default=20)
     _database["OPTIONS"] = {
         "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 10},
         **_database.get("OPTIONS", {}),
     }
 DATABASES = {"default": _database}
 
+# Limits on guessing and registering are counted here, and strangers can make entries: of Django's 300 one could push
+# another's count out.
+CACHES: dict[str, Any] = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
+}
 _redis_url = env.str("REDIS_URL", default="")
 if _redis_url:
     CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _redis_url}}
@@ -232,6 +237,7 @@ OAUTH2_PROVIDER = {
     "CIMD_MAX_CONCURRENT_FETCHES": 4,
     "CIMD_METADATA_FETCHER": "authapp.client_id_metadata.MetadataFetcher",
     "CIMD_REGISTRATION_PERMISSION_CLASSES": [
+        "authapp.client_hosts.FetchingAllowed",
         "authapp.client_hosts.ClientHostPermission",
         "authapp.throttling.DocumentFetchLimit",
     ],

@@ -51,6 +51,13 @@ def test_the_consent_page_says_who_asks_for_what_as_whom_and_where_it_leads(alic
     assert response["Referrer-Policy"] != "no-referrer", "browsers would post the form with Origin: null"
 
 
+def test_the_consent_page_lists_what_a_scope_implies_too(alice: Any, client_id: str) -> None:
+    text = get(alice, client_id, scope="mcp:write").content.decode()
+    assert "Change your data with the tools of this site" in text
+    assert "Use the tools of this site as you" in text
+    assert "Change your data" not in get(alice, client_id, scope="mcp:tools").content.decode()
+
+
 def test_a_hostile_client_name_is_text_and_nothing_else(alice: Any) -> None:
     name = '<script>alert(1)</script>"&'
     client_id = registered(client_name=name)["client_id"]

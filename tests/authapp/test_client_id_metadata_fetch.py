@@ -24,7 +24,7 @@ from oauth2_provider.settings import oauth2_settings
 from authapp import client_id_metadata
 from authapp.client_id_metadata import MetadataFetcher
 from authapp.models import Application
-from tests.oauth import PKCE, authorization_url, authorize, browser, redeem, refresh
+from tests.oauth import PKCE, authorization_url, authorize, browser, post_form, redeem, refresh
 from tests.tls import OTHER_PUBLIC, PUBLIC, PUBLIC_IPV6, Authority, Internet, TLSServer, http
 
 HOST = "app.example"
@@ -656,6 +656,51 @@ def test_one_address_makes_us_fetch_so_many_documents_and_then_waits(
     assert ask(URL, "198.51.100.9").status_code == 200, "another address is not held up"
     assert ask(URL, "203.0.113.7").status_code == 200, "a client that is known needs no fetch"
     assert server.accepted == 4
+
+
+@pytest.mark.django_db
+def test_a_document_that_failed_costs_an_address_nothing_more(
+    alice: Any, internet: Internet, server: TLSServer, settings: Any
+) -> None:
+    settings.AUTHAPP = {**settings.AUTHAPP, "DOCUMENT_FETCH_BURST": 2, "DOCUMENT_FETCH_REFILL_PER_MINUTE": 1}
+    good, server.answer = server.answer, http(status="404 Not Found")
+    for _ in range(10):
+        query = authorization_url(f"https://{HOST}/broken.json", PKCE(), redirect_uri=f"https://{HOST}/callback")
+        assert browser(alice).get(query).status_code == 400
+    assert server.accepted == 1
+    server.answer = good
+    query = authorization_url(URL, PKCE(), redirect_uri=f"https://{HOST}/callback")
+    assert browser(alice).get(query).status_code == 200
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/o/token/", "/o/introspect/", "/o/revoke_token/"])
+def test_no_document_is_fetched_while_a_transaction_holds_its_locks(
+    internet: Internet, server: TLSServer, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On SQLite everybody who writes would wait for the host of the document."""
+    form = {"grant_type": "refresh_token", "refresh_token": "x", "token": "x", "client_id": URL}
+    monkeypatch.setattr("authapp.token_endpoint._refresh_metadata_document", lambda request: None)
+    assert post_form(path, form).status_code == 401
+    assert (internet.lookups, internet.connections) == ([], [])
+
+
+@pytest.mark.django_db
+def test_before_the_transaction_a_document_is_fetched(internet: Internet, server: TLSServer) -> None:
+    form = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": URL}
+    assert post_form("/o/token/", form).json()["error"] == "invalid_grant", "the client is known"
+    assert server.accepted == 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["META", "headers", "encoding"])
+def test_a_parameter_named_like_the_place_of_the_address_changes_nothing(
+    alice: Any, internet: Internet, server: TLSServer, name: str
+) -> None:
+    query = authorization_url(URL, PKCE(), redirect_uri=f"https://{HOST}/callback", **{name: "x"})
+    assert browser(alice).get(query).status_code == 200
+    form = {"grant_type": "refresh_token", "refresh_token": "x", "client_id": f"https://{HOST}/other.json", name: "x"}
+    assert post_form("/o/token/", form).status_code == 401
 
 
 # --- For how long it is kept -------------------------------------------------------------------------------

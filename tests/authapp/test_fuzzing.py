@@ -14,6 +14,7 @@ import json
 import os
 import re
 import secrets
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -162,6 +163,17 @@ def send(sent: Sent) -> Answer:
     return answer
 
 
+@pytest.fixture(autouse=True)
+def _documents(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Identifiers may be URLs, as in production; no name can be resolved."""
+    settings.OAUTH2_PROVIDER = {**settings.OAUTH2_PROVIDER, "CIMD_ENABLED": True}
+
+    def nowhere(*arguments: Any, **options: Any) -> Any:
+        raise socket.gaierror(socket.EAI_NONAME, "no such name")
+
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+
+
 # --- Odd things ---------------------------------------------------------------------------------------------
 
 NASTY = [
@@ -221,6 +233,8 @@ NASTY = [
     "none",
     "none login",
     "plain",
+    "https://a.example/client.json",
+    "https://a.example/\x00",
     "s256",
     "query",
     "form_post",
@@ -261,7 +275,19 @@ odd_header = odd_text.map(
 HOW_OFTEN = st.sampled_from([0, 1, 1, 1, 1, 2, 2, 3])
 Pairs = list[tuple[str, str]]
 # oauthlib's request answers for these with a parameter of the same name, unless code has set them.
-INTERNAL_NAMES = ("client", "user", "grant", "scopes", "token_family", "refresh_token_instance", "code")
+INTERNAL_NAMES = (
+    "META",
+    "body",
+    "client",
+    "code",
+    "encoding",
+    "grant",
+    "headers",
+    "refresh_token_instance",
+    "scopes",
+    "token_family",
+    "user",
+)
 
 
 @st.composite

@@ -6,6 +6,7 @@ import inspect
 from typing import Any
 
 import pytest
+from oauth2_provider import cimd
 from oauth2_provider.models import get_access_token_model
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauth2_provider.views import (
@@ -62,6 +63,13 @@ def test_every_private_method_that_our_validator_overrides_is_called_by_dot() ->
     ours = [name for name in ours if not name.startswith("__")]
     assert ours
     assert [name for name in ours if f"self.{name}(" not in source] == []
+
+
+def test_dot_asks_before_it_looks_whether_a_document_failed_a_moment_ago() -> None:
+    source = inspect.getsource(cimd.resolve_cimd_application)
+    assert "cache.get(backoff_key)" in source
+    assert "backoff_key = _backoff_cache_key(client_id)" in source
+    assert list(inspect.signature(cimd._backoff_cache_key).parameters) == ["client_id"]
 
 
 @pytest.mark.django_db

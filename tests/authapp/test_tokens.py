@@ -530,3 +530,27 @@ def test_a_parameter_with_a_name_from_inside_changes_nothing(alice: Any, name: s
     again = refresh(client_id, tokens.json()["refresh_token"], **{name: "x"})
     assert again.status_code == 200
     assert async_to_sync(find_access_token)(again.json()["access_token"]) is not None
+
+
+def credentials(text: bytes) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(text).decode()}
+
+
+@pytest.mark.parametrize("path", ["/o/token/", "/o/introspect/", "/o/revoke_token/"])
+@pytest.mark.parametrize("encoding", ["zlib", "nope", "utf-16-le", "utf-8"])
+def test_a_parameter_does_not_choose_how_credentials_are_decoded(path: str, encoding: str) -> None:
+    """DOT decodes the header by `request.encoding`, which oauthlib answers with a parameter of that name."""
+    client = registered(token_endpoint_auth_method="client_secret_basic")
+    form = {"grant_type": "refresh_token", "refresh_token": "x", "token": "x", "encoding": encoding}
+    pair = f"{client['client_id']}:{client['client_secret']}"
+    assert post_form(path, form, credentials(pair.encode("utf-16-le"))).status_code == 401
+    assert post_form(path, form, credentials(b"\xff\xfe")).status_code == 401
+    assert post_form(path, form, credentials(pair.encode())).status_code in {200, 400}, "the control is authenticated"
+
+
+@pytest.mark.parametrize("path", ["/o/token/", "/o/introspect/", "/o/revoke_token/"])
+@pytest.mark.parametrize("client_id", ["https%3A%2F%2Fa.example%2F%00", "a%00"])
+def test_a_nul_in_credentials_is_nobody(path: str, client_id: str, settings: Any) -> None:
+    settings.OAUTH2_PROVIDER = {**settings.OAUTH2_PROVIDER, "CIMD_ENABLED": True}
+    form = {"grant_type": "refresh_token", "refresh_token": "x", "token": "x"}
+    assert post_form(path, form, credentials(f"{client_id}:x".encode())).status_code == 401

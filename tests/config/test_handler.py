@@ -160,6 +160,35 @@ async def test_the_rest_of_a_body_that_is_too_large_is_thrown_away(monkeypatch: 
     assert messages == []
 
 
+async def test_nothing_is_kept_of_a_body_that_announces_itself_as_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(handler_module, "MAXIMUM_BODY_BYTES", 1000)
+    messages = [{"type": "http.request", "body": b"x", "more_body": False} for _ in range(2)]
+
+    async def receive() -> dict[str, Any]:
+        return messages.pop(0)
+
+    assert await read_body(receive, 1001) is None
+    assert await read_body(receive, 1000) == b"x"
+
+
+async def test_a_body_that_does_not_arrive_in_time_is_answered_408(
+    site: ThreadedHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handler_module, "BODY_SECONDS", 0.05)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        await anyio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    with anyio.fail_after(10):
+        await site({"type": "http", "method": "POST", "path": "/echo", "headers": []}, receive, send)
+    assert sent[0]["status"] == 408
+
+
 async def test_a_client_that_goes_away_early_starts_nothing(site: ThreadedHandler) -> None:
     messages = [{"type": "http.request", "body": b"half", "more_body": True}, {"type": "http.disconnect"}]
 
