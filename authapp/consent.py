@@ -145,6 +145,7 @@ class ConsentView(AuthorizationView):
         scopes, credentials = self._authorization
         descriptions = get_scopes_backend().get_all_scopes()
         redirect_uri = credentials["redirect_uri"]
+        granted = conf.with_implied(scopes)
         return super().get_context_data(  # type: ignore[no-any-return]
             **kwargs
             | {
@@ -159,7 +160,7 @@ class ConsentView(AuthorizationView):
                 "scopes": [
                     {"name": scope, "description": description}
                     for scope, description in descriptions.items()
-                    if scope in conf.with_implied(scopes)
+                    if scope in granted
                 ],
                 "resource": credentials["resource"][0],
                 "issuer": conf.issuer(self.request),

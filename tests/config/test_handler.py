@@ -18,7 +18,6 @@ from django.utils.translation import get_language
 
 from config import handler as handler_module
 from config.handler import ThreadedHandler, read_body
-from tests.conftest import LiveServer
 
 meeting = threading.Barrier(2)
 seen: list[Any] = []
@@ -229,7 +228,7 @@ def test_a_slow_upload_holds_no_thread(live_server_url: str) -> None:
             connection.close()
 
 
-def test_servers_are_started_on_it(prepared_server: LiveServer) -> None:
+def test_servers_are_started_on_it() -> None:
     from config.asgi import django_application
 
     assert type(django_application) is ThreadedHandler
