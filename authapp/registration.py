@@ -69,6 +69,13 @@ class ClientConfigurationView(DynamicClientRegistrationManagementView):
         response: HttpResponse = super().dispatch(request, *args, **kwargs)
         return no_store(response)
 
+    def _authenticate_registration_request(self, request: HttpRequest, client_id: str) -> Any:
+        """Look again where the client was deleted between DOT's two reads: its token went with it, which is a 401."""
+        try:
+            return super()._authenticate_registration_request(request, client_id)
+        except Application.DoesNotExist:
+            return super()._authenticate_registration_request(request, client_id)
+
     def get(self, request: HttpRequest, client_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         """Read the registration (RFC 7592 §2.1)."""
         registration = self._authenticate_registration_request(request, client_id)

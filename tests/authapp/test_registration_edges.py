@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from oauth2_provider.models import get_access_token_model
 
 from authapp.client_metadata import MAXIMUM_BODY_BYTES, RegistrationError, parse
 from authapp.models import Application
@@ -13,6 +14,8 @@ from tests.authapp.test_registration import manage
 from tests.oauth import CALLBACK, browser, register, registered
 
 pytestmark = pytest.mark.django_db
+
+AccessToken = get_access_token_model()
 
 
 @pytest.fixture
@@ -27,6 +30,26 @@ def test_no_client_is_left_over_when_its_token_cannot_be_stored(no_token: None) 
     with pytest.raises(RuntimeError, match="no token"):
         register()
     assert not Application.objects.exists()
+
+
+@pytest.mark.rfc("7592 2")
+@pytest.mark.parametrize("method", ["get", "put", "delete"])
+def test_a_client_that_is_deleted_while_its_token_is_read_is_gone(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DOT reads the token, and then its client by another statement; another request deletes it in between."""
+    information = registered()
+    body = {"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none"} if method == "put" else None
+    assert manage("get", information).status_code == 200
+    is_valid = AccessToken.is_valid
+
+    def delete_first(token: Any, scopes: Any) -> bool:
+        Application.objects.filter(client_id=information["client_id"]).delete()
+        return bool(is_valid(token, scopes))
+
+    monkeypatch.setattr(AccessToken, "is_valid", delete_first)
+    response = manage(method, information, body=body)
+    assert response.status_code == 401
+    assert response.json()["error"] == "invalid_token"
+    assert response["WWW-Authenticate"].startswith("Bearer ")
 
 
 def test_no_change_is_left_over_when_the_new_token_cannot_be_stored(request: pytest.FixtureRequest) -> None:
