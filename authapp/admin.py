@@ -279,12 +279,12 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def delete_model(self, request: HttpRequest, obj: Connection) -> None:
         """End what the client has of the person, too."""
-        end_connection(obj, request)
+        end_connection(obj, request.META, by=str(request.user))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Connection]) -> None:
         """End what the clients have of the people, too."""
         for connection in queryset.select_related("user", "application"):
-            end_connection(connection, request)
+            end_connection(connection, request.META, by=str(request.user))
 
     @admin.display(description=_("user"), ordering="user__username")
     def user_link(self, connection: Connection) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib import messages
@@ -57,22 +58,27 @@ def disconnect_app(request: HttpRequest, pk: int) -> HttpResponse:
         Connection.objects.select_related("application", "user"), pk=pk, user=request.user.pk
     )
     name = str(connection.application)
-    end_connection(connection, request)
+    end_connection(connection, request.META, by=str(request.user))
     messages.success(request, _("%(name)s is disconnected.") % {"name": name})
     return redirect("connected-apps")
 
 
-def end_connection(connection: Connection, request: HttpRequest) -> None:
-    """End everything a person gave a client: codes, tokens, and the consent itself."""
+def end_connection(connection: Connection, meta: Mapping[str, Any], *, by: str) -> None:
+    """End everything a person gave a client: codes, tokens, and the consent itself.
+
+    Args:
+        meta: `request.META` of whoever does it, for the audit trail; empty without a request.
+        by: their name.
+    """
     owned: dict[str, Any] = {"user": connection.user_id, "application": connection.application_id}
 
     def work() -> None:
         audit.record(
             audit.Action.DISCONNECTED,
-            request.META,
+            meta,
             application=connection.application,
             user=connection.user,
-            by=str(request.user),
+            by=by,
         )
         # Codes first: a redemption that is under way holds its code, and its family is there once that is released.
         get_grant_model().objects.filter(**owned).delete()

@@ -1,30 +1,86 @@
-"""Look up an access token for the resource server.
+"""Make access tokens, and look one up for the resource server.
 
-`find_access_token` is what `MCPAPP["TOKEN_LOOKUP"]` points at: the one seam between the two apps.
+`find_access_token` is what `MCPAPP["TOKEN_LOOKUP"]` points at: with `authapp.changes` all that joins the two apps.
 """
 
 from __future__ import annotations
 
+import base64
+import copy
 import hashlib
+import hmac
+import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
+from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
+from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
+from oauth2_provider.settings import oauth2_settings
+
+from authapp import direct, token_rows
+from authapp.models import Connection
+from authapp.token_rows import TokenRow
+
+PREFIX = "star_"
+"""Lets people and secret scanners see what a string is."""
+_RANDOM_BYTES = 32
+_MARK_LENGTH = 16  # 96 bits in base64url
 
 
 @dataclass(frozen=True, slots=True)
 class AccessTokenInfo:
     """What the authorization server knows of a live access token."""
 
-    user: AbstractBaseUser
     client_id: str
     client_name: str
+    connection_id: int | None
+    """The consent it was issued under; None for one made otherwise."""
     scopes: frozenset[str]
     resource: tuple[str, ...]
     """RFC 8707 resource indicators the token is bound to."""
     expires_at: int
     """Unix time in seconds."""
+    depends_on: frozenset[str]
+    """What a feed of changes calls the rows that this was read from (`authapp.changes`)."""
+    user_id: Any
+    make_user: Callable[[], AbstractBaseUser]
+
+    @property
+    def user(self) -> AbstractBaseUser:
+        """The person, another instance each time."""
+        return self.make_user()
+
+
+def generate_access_token(request: Any = None) -> str:
+    """Return a new access token (OAUTH2_PROVIDER["ACCESS_TOKEN_GENERATOR"]): 256 random bits, and a mark of ours.
+
+    By the mark a made-up token is refused without a look into the database, however many somebody sends.
+    """
+    body = PREFIX + secrets.token_urlsafe(_RANDOM_BYTES)
+    return body + _mark(body, settings.SECRET_KEY)
+
+
+def is_marked(token: str) -> bool:
+    """Return whether a token was made here, by a key that is not retired yet (SECRET_KEY_FALLBACKS)."""
+    if not token.isascii():
+        return False
+    body, mark = token[:-_MARK_LENGTH], token[-_MARK_LENGTH:]
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return any(hmac.compare_digest(mark, _mark(body, key)) for key in keys)
+
+
+def _mark(body: str, key: str | bytes) -> str:
+    salted = hashlib.sha256(b"authapp.tokens:" + (key.encode() if isinstance(key, str) else key)).digest()
+    return base64.urlsafe_b64encode(hmac.digest(salted, body.encode(), "sha256"))[:_MARK_LENGTH].decode()
+
+
+def may_be_known(token: str) -> bool:
+    """Return whether it is worth while to look for a token: not one that was made up, if our own have marks."""
+    return oauth2_settings.ACCESS_TOKEN_GENERATOR is not generate_access_token or is_marked(token)
 
 
 async def find_access_token(token: str) -> AccessTokenInfo | None:
@@ -32,25 +88,60 @@ async def find_access_token(token: str) -> AccessTokenInfo | None:
 
     Nothing means: unknown, expired, without a user, of a user who is not active, or of a client that is disabled.
     The lookup is by SHA-256, the only form in which tokens are stored; that column is unique, hence indexed.
+
+    Raises:
+        django.db.Error: the database does not answer.
     """
+    if not may_be_known(token):
+        return None
     checksum = hashlib.sha256(token.encode()).hexdigest()
-    row = (
-        await get_access_token_model()
-        .objects.select_related("user", "application")
-        .filter(token_checksum=checksum)
-        .afirst()
-    )
-    if row is None or row.expires <= timezone.now():
+    reader = direct.reader()
+    if reader is not None and token_rows.is_readable():
+        row = await token_rows.read(reader, checksum)
+    else:
+        row = await _read_with_orm(checksum)
+    if row is None or row.disabled_at is not None or row.expires <= timezone.now() or not row.make_user().is_active:
         return None
-    if row.user is None or not row.user.is_active:
-        return None
-    if row.application is None or row.application.disabled_at is not None:
-        return None
+    depends_on = {f"token:{checksum}", f"user:{row.user_pk}", f"client:{row.application_pk}"}
+    if row.connection_pk is not None:
+        depends_on.add(f"connection:{row.connection_pk}")
     return AccessTokenInfo(
-        user=row.user,
-        client_id=row.application.client_id,
-        client_name=row.application.name,
+        client_id=row.client_id,
+        client_name=row.client_name,
+        connection_id=row.connection_pk,
         scopes=frozenset(row.scope.split()),
         resource=tuple(row.resource or ()),
         expires_at=int(row.expires.timestamp()),
+        depends_on=frozenset(depends_on),
+        user_id=row.user_pk,
+        make_user=row.make_user,
+    )
+
+
+find_access_token.may_be_known = may_be_known  # type: ignore[attr-defined]  # mcpapp.verifier asks it first
+
+
+async def _read_with_orm(checksum: str) -> TokenRow | None:
+    """Read the same where there is no reader: outside a server, or on another kind of database."""
+    consent = Connection.objects.filter(user=OuterRef("user"), application=OuterRef("application"))
+    token = (
+        await get_access_token_model()
+        .objects.select_related("user", "application")
+        .annotate(connection_pk=Subquery(consent.values("pk")[:1]))
+        .filter(token_checksum=checksum, user__isnull=False, application__isnull=False)
+        .afirst()
+    )
+    if token is None:
+        return None
+    return TokenRow(
+        expires=token.expires,
+        scope=token.scope,
+        resource=token.resource,
+        application_pk=token.application.pk,
+        client_id=token.application.client_id,
+        client_name=token.application.name,
+        disabled_at=token.application.disabled_at,
+        connection_pk=token.connection_pk,
+        user_pk=token.user.pk,
+        make_user=lambda: copy.copy(token.user),
     )

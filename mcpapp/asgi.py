@@ -6,6 +6,7 @@ mounted, which redirects (docs/decisions/0002). Each request passes every check 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import re
@@ -27,17 +28,17 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from mcpapp import conf
+from mcpapp.access import Decision, decide
+from mcpapp.bearer import authenticate
 from mcpapp.challenge import challenge, refusal, rpc_error
-from mcpapp.database import own_connections
+from mcpapp.database import close_threads, own_connections
 from mcpapp.identity import SCOPE_KEY, Identity
-from mcpapp.registry import discover
-from mcpapp.server import build_server
-from mcpapp.verifier import InvalidToken, verify
+from mcpapp.registry import Definition, discover
+from mcpapp.server import build_server, may_be_anonymous
+from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
-MAXIMUM_TOKEN_LENGTH = 4096
-_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
 _LOOPBACK_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 
@@ -46,11 +47,12 @@ class ResourceServer:
     """An ASGI application that serves the MCP endpoint and the lifespan of the process."""
 
     def __init__(self) -> None:
-        self.tools = discover()
+        self.catalog = discover()
         self.path = urlsplit(conf.resources()[0]).path
         self._server: MCPServer[Any] | None = None
         self._under_way: set[tuple[Any, str, str]] = set()
-        self._all_scopes = frozenset[str]().union(*(tool.scopes for tool in self.tools.values()))
+        self._verifier = Verifier()
+        self._all_scopes = self.catalog.all_scopes()
         self._origins = self._own_origins()
         self._guarded = CORSMiddleware(
             self._serve,
@@ -97,7 +99,7 @@ class ResourceServer:
             await Response(status_code=204, headers={"Allow": ", ".join(_METHODS)})(scope, receive, send)
             return
         resource = conf.resource_for(headers.get("host", ""))
-        identity = await self._authenticate(headers, resource)
+        identity = await authenticate(headers, resource, self._verifier)
         if isinstance(identity, Response):
             await identity(scope, receive, send)
             return
@@ -108,12 +110,11 @@ class ResourceServer:
             return
         session = headers.get("mcp-session-id") if scope["method"] == "POST" else None
         message = None
-        if session or not self._all_scopes <= identity.scopes:
+        if session or not self._all_scopes <= identity.scopes or identity.is_anonymous:
             receive, message = await _read_ahead(receive)
-        needed = self._scopes_needed(message)
-        if needed - identity.scopes:
-            await _step_up(identity, needed, resource)(scope, receive, send)
-            return
+            if (challenged := await self._challenge(message, identity)) is not None:
+                await challenged(scope, receive, send)
+                return
         if self._server is None:
             logger.error("The ASGI server sent no lifespan events; start it with them on (uvicorn --lifespan on).")
             await refusal(503, "The MCP server is not running.")(scope, receive, send)
@@ -145,43 +146,29 @@ class ResourceServer:
         finally:
             self._under_way.discard(key)
 
-    async def _authenticate(self, headers: Headers, resource: str) -> Identity | Response:
-        """Return who is calling, or the challenge to answer with."""
-        scopes = conf.default_scopes()
-        sent = headers.getlist("authorization")
-        if not sent:
-            return challenge(resource, scopes=scopes)
-        scheme, _, token = sent[0].strip().partition(" ")
-        if scheme.lower() != "bearer":
-            return challenge(resource, scopes=scopes)
-        token = token.strip()
-        if len(sent) > 1 or not _TOKEN68.fullmatch(token) or len(token) > MAXIMUM_TOKEN_LENGTH:
-            description = "Send one Authorization header with one well-formed Bearer token."
-            return challenge(resource, scopes=scopes, error="invalid_token", description=description)
-        try:
-            async with own_connections():
-                return await verify(token, resource)
-        except InvalidToken as error:
-            logger.info("Refused an access token for %s: %s.", resource, error)
-            description = "The access token is expired, revoked, or not for this resource."
-            return challenge(resource, scopes=scopes, error="invalid_token", description=description)
-        except DatabaseError:
-            logger.exception("An access token could not be looked up.")
-            return refusal(503, "Tokens cannot be checked right now; try again shortly.", {"Retry-After": "5"})
+    async def _challenge(self, message: Any, identity: Identity) -> Response | None:
+        """Return the challenge to a message whose sender could use what it names after signing in or one more consent.
 
-    def _scopes_needed(self, message: Any) -> frozenset[str]:
-        """Return the scopes of the tools that a decoded body calls.
-
-        Only asked of a caller who lacks some tool's scope. The tool checks again (`mcpapp.registry`), so a body that
-        fools this reader gains nothing.
+        Only asked about callers who lack some scope. What is used decides again (`mcpapp.server`), so a body that fools
+        this reader gains nothing.
         """
+        messages = [one for one in (message if isinstance(message, list) else [message]) if isinstance(one, dict)]
         needed: set[str] = set()
-        for item in message if isinstance(message, list) else [message]:
-            if isinstance(item, dict) and item.get("method") == "tools/call" and isinstance(item.get("params"), dict):
-                name = item["params"].get("name")
-                if isinstance(name, str) and name in self.tools:
-                    needed |= self.tools[name].scopes
-        return frozenset(needed)
+        for one in messages:
+            wanted = self.catalog.wanted_by(one)
+            if identity.is_anonymous and not _is_open(one, wanted):
+                scopes = {*conf.default_scopes(), *(wanted.access.scopes if wanted is not None else ())}
+                return challenge(identity.resource, scopes=scopes & {*conf.scopes_supported()})
+            if wanted is not None and wanted.access.scopes - identity.scopes:
+                try:
+                    async with own_connections():
+                        decision = await decide(wanted.access, identity)
+                except DatabaseError:
+                    logger.exception("It could not be decided who may use %s.", wanted.name)
+                    return refusal(503, "The database does not answer; try again shortly.", {"Retry-After": "5"})
+                if decision is Decision.NEEDS_SCOPES:
+                    needed |= wanted.access.scopes
+        return _step_up(identity, frozenset(needed)) if needed else None
 
     # --- Origins ---------------------------------------------------------------------------------------
 
@@ -221,7 +208,7 @@ class ResourceServer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[MCPServer[Any]]:
         """Build the MCP server and run it; each run has a new one, because the SDK's can run once."""
-        server = build_server(self.tools)
+        server = build_server(self.catalog)
         # The call makes the session manager; its Starlette application is not used. Host and origin were checked here.
         server.streamable_http_app(
             streamable_http_path=self.path,
@@ -229,12 +216,15 @@ class ResourceServer:
             max_request_body_size=conf.maximum_body_bytes(),
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
-        async with server.session_manager.run():
-            self._server = server
-            try:
-                yield server
-            finally:
-                self._server = None
+        try:
+            async with self._verifier.listening(), server.session_manager.run():
+                self._server = server
+                try:
+                    yield server
+                finally:
+                    self._server = None
+        finally:
+            await asyncio.get_running_loop().run_in_executor(None, close_threads)
 
 
 async def _read_ahead(receive: Receive) -> tuple[Receive, Any]:
@@ -260,17 +250,28 @@ async def _read_ahead(receive: Receive) -> tuple[Receive, Any]:
         return replay, None
 
 
-def _step_up(identity: Identity, needed: frozenset[str], resource: str) -> Response:
+def _is_open(message: dict[str, Any], wanted: Definition | None) -> bool:
+    """Return whether a message may be served to a caller who has not signed in.
+
+    What does not exist is no more open than what is protected: names are not to be found out by trying.
+    """
+    if message.get("method") in {"tools/call", "resources/read", "prompts/get"}:
+        return wanted is not None and wanted.access.public
+    return may_be_anonymous(message.get("method"))
+
+
+def _step_up(identity: Identity, needed: frozenset[str]) -> Response:
     """Ask for the scopes granted and needed together, so that one consent serves and none is lost."""
     wanted = (identity.scopes | needed) & frozenset(conf.scopes_supported())
     missing = " ".join(sorted(needed - identity.scopes))
-    return challenge(
-        resource, scopes=wanted, error="insufficient_scope", description=f"This tool needs the scope {missing}."
-    )
+    description = f"This needs the scope {missing}."
+    return challenge(identity.resource, scopes=wanted, error="insufficient_scope", description=description)
 
 
 def _with_identity(scope: Scope, identity: Identity) -> Scope:
     """Return a scope that carries the caller to the tools, and to the SDK, which ties sessions to it."""
+    if identity.is_anonymous:
+        return {**scope, SCOPE_KEY: identity}
     user = AuthenticatedUser(
         AccessToken(
             token="",

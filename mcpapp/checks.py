@@ -43,11 +43,16 @@ def check_resources(**_: Any) -> list[CheckMessage]:
 
 @register
 def check_token_lookup(**_: Any) -> list[CheckMessage]:
-    """The token lookup must exist, or every call would fail."""
+    """The token lookups and the feed of changes must exist, or every call would fail."""
     try:
-        conf.token_lookup()
+        if not conf.token_lookups():
+            raise ValueError("it is empty")
     except (ImportError, AttributeError, ValueError) as error:
         return [Error(f"MCPAPP['TOKEN_LOOKUP'] cannot be imported: {error}", id="mcpapp.E005")]
+    try:
+        conf.token_changes()
+    except (ImportError, AttributeError, ValueError) as error:
+        return [Error(f"MCPAPP['TOKEN_CHANGES'] cannot be imported: {error}", id="mcpapp.E007")]
     return []
 
 
@@ -61,3 +66,17 @@ def check_tool_modules(**_: Any) -> list[CheckMessage]:
         except ImportError as error:
             problems.append(Error(f"MCPAPP['TOOL_MODULES'] has {name!r}: {error}", id="mcpapp.E006"))
     return problems
+
+
+@register
+def check_anonymous_callers(**_: Any) -> list[CheckMessage]:
+    """A session belongs to a person; callers without a token have none."""
+    if conf.anonymous_tools() and conf.sessions():
+        return [
+            Error(
+                "MCPAPP['ANONYMOUS_TOOLS'] and MCPAPP['SESSIONS'] cannot both be on.",
+                hint="A session is bound to the person who began it; clients would lose theirs by signing in.",
+                id="mcpapp.E008",
+            )
+        ]
+    return []

@@ -6,7 +6,9 @@ resources that the settings list.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Collection
+from contextlib import AbstractAsyncContextManager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -14,7 +16,8 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
-    from mcpapp.verifier import AccessTokenInfo
+    from mcpapp.token_cache import Feed
+    from mcpapp.verifier import TokenLookup
 
 
 def _setting(name: str, default: Any) -> Any:
@@ -31,10 +34,21 @@ def authorization_servers() -> tuple[str, ...]:
     return tuple(_setting("AUTHORIZATION_SERVERS", ()))
 
 
-def token_lookup() -> Callable[[str], Awaitable[AccessTokenInfo | None]]:
-    """Return the async callable that finds an access token."""
-    lookup: Callable[[str], Awaitable[AccessTokenInfo | None]] = import_string(_setting("TOKEN_LOOKUP", ""))
-    return lookup
+def token_lookups() -> tuple[TokenLookup, ...]:
+    """Return the async callables that find an access token, in the order they are asked."""
+    value = _setting("TOKEN_LOOKUP", "")
+    return _imported_all((value,) if isinstance(value, str) else tuple(value))
+
+
+def token_changes() -> Callable[[Callable[[Collection[str] | None], None]], AbstractAsyncContextManager[Feed]] | None:
+    """Return what opens the feed of changes to access tokens; None if none is set."""
+    value = _setting("TOKEN_CHANGES", "")
+    return import_string(value) if value else None
+
+
+@lru_cache(maxsize=8)
+def _imported_all(paths: tuple[str, ...]) -> tuple[Any, ...]:
+    return tuple(import_string(path) for path in paths)
 
 
 def server_name() -> str:
@@ -111,3 +125,28 @@ def metadata_url(resource: str) -> str:
     """Return where a resource's metadata is: the well-known name goes between host and path (RFC 9728 §3.1)."""
     parts = urlsplit(resource)
     return f"{parts.scheme}://{parts.netloc}/.well-known/oauth-protected-resource{parts.path}"
+
+
+def anonymous_tools() -> bool:
+    """Return whether callers without a token may list and use what is declared public."""
+    return bool(_setting("ANONYMOUS_TOOLS", False))
+
+
+def anonymous_sees_protected() -> bool:
+    """Return whether they are also shown what they would have to sign in for."""
+    return bool(_setting("ANONYMOUS_SEES_PROTECTED", False))
+
+
+def call_timeout_seconds() -> float:
+    """Return how long a call may take that sets no limit of its own; 0 for no limit."""
+    return float(_setting("CALL_TIMEOUT_SECONDS", 300))
+
+
+def call_concurrency() -> int:
+    """Return how many calls of one tool run at once in a process if it sets no limit of its own; 0 for no limit."""
+    return int(_setting("CALL_CONCURRENCY", 32))
+
+
+def list_ttl_seconds() -> int:
+    """Return for how long a client may keep the lists of tools, resources and prompts (MCP `ttlMs`)."""
+    return int(_setting("LIST_TTL_SECONDS", 60))

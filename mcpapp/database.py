@@ -1,24 +1,107 @@
-"""Database connections outside Django's request cycle.
+"""Threads and database connections for calls, outside Django's request cycle.
 
-Django opens a connection in each thread and closes it when its own request ends. A call under /star is not such a
-request: without care its connections are never given back, outlive a restart of the database, and all lookups queue
-on the one thread that Django keeps for synchronous code.
+Django opens a connection in each thread and gives it back when its own request ends. A call under /star is not such a
+request: without care its connections are never given back, outlive a restart of the database, and everything queues on
+the one thread that Django keeps for synchronous code. Here each call that needs the database has a thread to itself,
+and in it a request starts and finishes as far as Django's signals are concerned. Threads are used again, their
+connections with them (CONN_MAX_AGE decides for how long).
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import contextvars
+import logging
+import weakref
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, suppress
+from typing import Any, TypeVar
 
-from asgiref.sync import ThreadSensitiveContext, sync_to_async
+from asgiref.sync import ThreadSensitiveContext
+from django.core import signals
 from django.db import connections
 
+logger = logging.getLogger(__name__)
 
-@asynccontextmanager
-async def own_connections() -> AsyncIterator[None]:
-    """Give the ORM calls made inside a thread of their own, and close (or give back to the pool) what they opened."""
-    async with ThreadSensitiveContext():
+MAXIMUM_IDLE = 16
+"""How many threads wait for their next call. There may be more at work: `mcpapp.calls` bounds those."""
+
+T = TypeVar("T")
+
+
+class _CallThread(ThreadPoolExecutor):
+    """A thread that runs what one call has for it, in order; it starts with the first piece of work."""
+
+    def __init__(self) -> None:
+        super().__init__(max_workers=1, thread_name_prefix="mcp-call")
+        self.is_used = False
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function; before the first of a call, a request starts."""
+        if not self.is_used:
+            self.is_used = True
+            super().submit(_tell, signals.request_started)
+        return super().submit(function, *args, **kwargs)
+
+    def finish(self) -> None:
+        """End the request after all that is still to run here, then wait for the next call; nobody waits for that."""
+        if not self.is_used:
+            _idle.append(self)
+            return
+        context = contextvars.copy_context()  # what asgiref's `Local`s hold, caches among them, is found through it
+        super().submit(context.run, _tell, signals.request_finished).add_done_callback(self._put_back)
+
+    def close(self) -> None:
+        """Wait for what is still to run, and end the thread."""
+        with suppress(RuntimeError):  # it was closed before
+            super().submit(connections.close_all)
+        self.shutdown(wait=True)
+
+    def _put_back(self, _: Future[Any]) -> None:
+        if len(_idle) < MAXIMUM_IDLE:
+            self.is_used = False
+            _idle.append(self)
+        else:
+            super().submit(connections.close_all)
+            self.shutdown(wait=False)
+
+
+_idle: deque[_CallThread] = deque()
+_all: weakref.WeakSet[_CallThread] = weakref.WeakSet()
+
+
+def _tell(signal: Any) -> None:
+    for receiver, result in signal.send_robust(sender=_CallThread):
+        if isinstance(result, Exception):
+            logger.error("%r failed.", receiver, exc_info=result)
+
+
+class own_connections(AbstractAsyncContextManager[None]):
+    """Give the synchronous code called inside, so the ORM too, a thread of its own with its own connections.
+
+    Costs next to nothing if there turns out to be none.
+    """
+
+    async def __aenter__(self) -> None:
+        """Take a thread that waits, or a new one."""
         try:
-            yield
-        finally:
-            await sync_to_async(connections.close_all)()
+            self._thread = _idle.pop()
+        except IndexError:
+            self._thread = _CallThread()
+            _all.add(self._thread)
+        self._context = ThreadSensitiveContext(executor=self._thread)
+        await self._context.__aenter__()  # type: ignore[no-untyped-call]
+
+    async def __aexit__(self, *exc_info: Any) -> None:
+        """Let the thread finish."""
+        await self._context.__aexit__(*exc_info)  # type: ignore[no-untyped-call]
+        self._thread.finish()
+
+
+def close_threads() -> None:
+    """Wait for every thread and end it; further calls get new ones."""
+    threads = list(_all)  # held: the deque may have the only other reference
+    _idle.clear()
+    for thread in threads:
+        thread.close()
+    _idle.clear()

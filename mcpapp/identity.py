@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
-from django.contrib.auth.models import AbstractBaseUser
+from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
 SCOPE_KEY = "mcpapp.identity"
 """Where the ASGI scope of a request carries the identity."""
@@ -17,7 +18,7 @@ SCOPE_KEY = "mcpapp.identity"
 class Identity:
     """The caller of a tool."""
 
-    user: AbstractBaseUser
+    user: AbstractBaseUser | AnonymousUser
     client_id: str
     client_name: str
     scopes: frozenset[str]
@@ -25,6 +26,10 @@ class Identity:
     resource: str
     expires_at: int
     """Unix time in seconds at which the access token ends."""
+    connection_id: Any = None
+    """The consent the token was issued under, by which the site knows it; None if there is none."""
+    is_anonymous: bool = False
+    """Nobody has signed in: `user` is Django's AnonymousUser. Only public tools are called so."""
 
 
 class NotAuthenticated(RuntimeError):
@@ -46,8 +51,10 @@ def current_identity() -> Identity:
     return identity
 
 
-def current_user() -> AbstractBaseUser:
-    """Return the Django user a tool runs as.
+def current_user() -> Any:
+    """Return the Django user a tool runs as: an instance of AUTH_USER_MODEL of this call's own.
+
+    In a public tool that was called without a token it is Django's AnonymousUser.
 
     Raises:
         NotAuthenticated: outside an MCP request.

@@ -1,6 +1,6 @@
-"""Where tools are declared and found.
+"""Where tools, resources and prompts are declared and found.
 
-A site adds tools in one place, any installed app's `mcp_tools.py`, which is found the way `admin.py` is:
+A site adds them in one place, any installed app's `mcp_tools.py`, which is found the way `admin.py` is:
 
     from mcpapp.registry import tool
 
@@ -8,46 +8,114 @@ A site adds tools in one place, any installed app's `mcp_tools.py`, which is fou
     async def greet() -> str:
         \"\"\"Greet the person who is signed in.\"\"\"
         return f"Hello {current_user()}"
+
+All three decorators take the same arguments about who may use it (`mcpapp.access`) and how it runs (`mcpapp.calls`):
+
+    scopes: every one of them must be granted; MCPAPP["DEFAULT_SCOPES"] if not given; [] for anyone who is connected.
+    permissions: Django permissions, all of which the person must have.
+    groups: names of Django groups, one of which the person must be in.
+    allowed: a function of the `Identity`, async or not, that must return True.
+    public: no rule at all; with MCPAPP["ANONYMOUS_TOOLS"] also for callers who have not signed in.
+    atomic, timeout, concurrency: see `mcpapp.calls.RunOptions`.
+
+They raise `BadDeclaration` for arguments that contradict each other, and `Duplicate` for a name that is taken.
 """
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, TypeVar
 
-from asgiref.sync import sync_to_async
 from django.utils.module_loading import autodiscover_modules
-from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.shared.uri_template import UriTemplate
 from mcp_types import ToolAnnotations
 
 from mcpapp import conf
-from mcpapp.identity import current_identity
+from mcpapp.access import Access, Rule
+from mcpapp.calls import RunOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-class DuplicateTool(ValueError):
-    """Two tools have the same name."""
+class Duplicate(ValueError):
+    """Two tools, two resources or two prompts have the same name."""
 
 
-@dataclass(frozen=True, slots=True)
-class ToolDefinition:
-    """A declared tool."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Definition:
+    """What is declared of anything."""
 
     function: Callable[..., Any]
     name: str
     title: str | None
     description: str | None
-    scopes: frozenset[str]
+    access: Access
+    options: RunOptions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolDefinition(Definition):
+    """A declared tool."""
+
     annotations: ToolAnnotations
 
 
-_tools: dict[str, ToolDefinition] = {}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResourceDefinition(Definition):
+    """A declared resource, or a template of many if its URI has parameters (RFC 6570)."""
+
+    uri: str
+    template: UriTemplate | None
+    mime_type: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptDefinition(Definition):
+    """A declared prompt."""
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Everything that is declared: tools and prompts by name, resources and templates by URI."""
+
+    tools: dict[str, ToolDefinition]
+    resources: dict[str, ResourceDefinition]
+    prompts: dict[str, PromptDefinition]
+
+    def all_scopes(self) -> frozenset[str]:
+        """Return every scope that something asks for."""
+        everything = (*self.tools.values(), *self.resources.values(), *self.prompts.values())
+        return frozenset[str]().union(*(definition.access.scopes for definition in everything))
+
+    def resource_at(self, uri: str) -> ResourceDefinition | None:
+        """Return the resource with a URI, else the first template that it fits, as the SDK chooses."""
+        found = self.resources.get(uri)
+        if found is not None and found.template is None:
+            return found
+        templates = (definition for definition in self.resources.values() if definition.template is not None)
+        return next((known for known in templates if known.template and known.template.match(uri) is not None), None)
+
+    def wanted_by(self, message: Any) -> Definition | None:
+        """Return what a decoded JSON-RPC message uses, if it is declared here."""
+        params = message.get("params") if isinstance(message, dict) else None
+        if not isinstance(params, dict):
+            return None
+        key = params.get("uri" if message.get("method") == "resources/read" else "name")
+        if not isinstance(key, str):
+            return None
+        match message.get("method"):
+            case "tools/call":
+                return self.tools.get(key)
+            case "prompts/get":
+                return self.prompts.get(key)
+            case "resources/read":
+                return self.resource_at(key)
+        return None
+
+
+_catalog = Catalog({}, {}, {})
 
 
 def tool(
@@ -55,86 +123,144 @@ def tool(
     *,
     title: str | None = None,
     description: str | None = None,
-    scopes: Sequence[str] = ("mcp:tools",),
+    scopes: Collection[str] | None = None,
+    permissions: Collection[str] = (),
+    groups: Collection[str] = (),
+    allowed: Rule | None = None,
+    public: bool = False,
     read_only: bool = False,
     destructive: bool | None = None,
     idempotent: bool | None = None,
+    open_world: bool = False,
+    atomic: bool | None = None,
+    timeout: float | None = None,
+    concurrency: int | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function as a tool.
 
-    Arguments come from the signature, the schema from its annotations, the description from the docstring. A plain
-    `def` runs in a thread with its own database connection, an `async def` on the event loop.
-
-    Args:
-        name: what clients call; the function's name with dashes if not given.
-        scopes: every one of them must be granted; none for a tool that any connected person may use.
-        read_only, destructive, idempotent: hints for clients (MCP tool annotations).
-
-    Raises:
-        DuplicateTool: the name is taken.
+    Arguments come from the signature, the schema from its annotations, the description from the docstring. The name is
+    the function's with dashes if not given. `read_only`, `destructive`, `idempotent` and `open_world` are hints for
+    clients (MCP tool annotations).
     """
+    access = Access.declared(scopes, permissions, groups, allowed, public)
 
     def declare(function: Function) -> Function:
         definition = ToolDefinition(
             function=function,
-            name=name or function.__name__.replace("_", "-"),
+            name=name or _name_of(function),
             title=title,
             description=description,
-            scopes=frozenset(scopes),
+            access=access,
+            options=RunOptions.declared(function, atomic, timeout, concurrency),
             annotations=ToolAnnotations(
                 title=title,
                 read_only_hint=read_only,
                 destructive_hint=False if read_only else destructive,
                 idempotent_hint=idempotent,
-                open_world_hint=False,
+                open_world_hint=open_world,
             ),
         )
-        known = _tools.get(definition.name)
-        if known is not None and known.function.__qualname__ + known.function.__module__ != (
-            function.__qualname__ + function.__module__
-        ):
-            raise DuplicateTool(
-                f"Two tools are called {definition.name!r}: {known.function.__module__}.{known.function.__qualname__} "
-                f"and {function.__module__}.{function.__qualname__}. Give one of them another name."
-            )
-        _tools[definition.name] = definition
+        _add(_catalog.tools, definition.name, definition)
         return function
 
     return declare
 
 
-def discover() -> dict[str, ToolDefinition]:
-    """Import every installed app's `mcp_tools` and the modules of the settings; return all tools by name."""
+def resource(
+    uri: str,
+    *,
+    name: str | None = None,
+    title: str | None = None,
+    description: str | None = None,
+    mime_type: str | None = None,
+    scopes: Collection[str] | None = None,
+    permissions: Collection[str] = (),
+    groups: Collection[str] = (),
+    allowed: Rule | None = None,
+    public: bool = False,
+    atomic: bool | None = None,
+    timeout: float | None = None,
+    concurrency: int | None = None,
+) -> Callable[[Function], Function]:
+    """Declare a function as what reads a resource; parameters in the URI, like `loan://{number}`, are its arguments."""
+    access = Access.declared(scopes, permissions, groups, allowed, public)
+    template = UriTemplate.parse(uri)
+
+    def declare(function: Function) -> Function:
+        definition = ResourceDefinition(
+            function=function,
+            name=name or _name_of(function),
+            title=title,
+            description=description,
+            access=access,
+            options=RunOptions.declared(function, atomic, timeout, concurrency),
+            uri=uri,
+            template=template if template.variables else None,
+            mime_type=mime_type,
+        )
+        _add(_catalog.resources, uri, definition)
+        return function
+
+    return declare
+
+
+def prompt(
+    name: str | None = None,
+    *,
+    title: str | None = None,
+    description: str | None = None,
+    scopes: Collection[str] | None = None,
+    permissions: Collection[str] = (),
+    groups: Collection[str] = (),
+    allowed: Rule | None = None,
+    public: bool = False,
+    atomic: bool | None = None,
+    timeout: float | None = None,
+    concurrency: int | None = None,
+) -> Callable[[Function], Function]:
+    """Declare a function as what renders a prompt."""
+    access = Access.declared(scopes, permissions, groups, allowed, public)
+
+    def declare(function: Function) -> Function:
+        definition = PromptDefinition(
+            function=function,
+            name=name or _name_of(function),
+            title=title,
+            description=description,
+            access=access,
+            options=RunOptions.declared(function, atomic, timeout, concurrency),
+        )
+        _add(_catalog.prompts, definition.name, definition)
+        return function
+
+    return declare
+
+
+def discover() -> Catalog:
+    """Import every installed app's `mcp_tools` and the modules of the settings; return all that they declare."""
     for module in conf.tool_modules():
         import_module(module)
     autodiscover_modules("mcp_tools")
-    return dict(_tools)
+    return Catalog(dict(_catalog.tools), dict(_catalog.resources), dict(_catalog.prompts))
 
 
-def add_tools(server: MCPServer[Any], tools: dict[str, ToolDefinition]) -> None:
-    """Register tools with an MCP server, each guarded by its scopes."""
-    for definition in tools.values():
-        server.add_tool(
-            _guarded(definition),
-            name=definition.name,
-            title=definition.title,
-            description=definition.description,
-            annotations=definition.annotations,
+AnyDefinition = TypeVar("AnyDefinition", bound=Definition)
+
+
+def _add(known: dict[str, AnyDefinition], key: str, definition: AnyDefinition) -> None:
+    """Add a definition; the same function again, in a module that is loaded anew, takes its own place."""
+    other = known.get(key)
+    if other is not None and _place_of(other.function) != _place_of(definition.function):
+        raise Duplicate(
+            f"{_place_of(other.function)} and {_place_of(definition.function)} are both called {key!r}. "
+            "Give one of them another name."
         )
+    known[key] = definition
 
 
-def _guarded(definition: ToolDefinition) -> Callable[..., Awaitable[Any]]:
-    """Check the scopes where the tool runs; the 403 before it is a courtesy that lets clients step up."""
-    function = definition.function
-    run: Callable[..., Awaitable[Any]] = (
-        function if inspect.iscoroutinefunction(function) else sync_to_async(function, thread_sensitive=True)
-    )
+def _place_of(function: Callable[..., Any]) -> str:
+    return f"{function.__module__}.{function.__qualname__}"
 
-    @functools.wraps(function)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        missing = definition.scopes - current_identity().scopes
-        if missing:
-            raise ToolError(f"This tool needs the scope {' '.join(sorted(missing))}, which was not granted.")
-        return await run(*args, **kwargs)
 
-    return call
+def _name_of(function: Callable[..., Any]) -> str:
+    return function.__name__.replace("_", "-")

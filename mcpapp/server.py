@@ -1,40 +1,178 @@
-"""Build the MCP server: the SDK's `MCPServer` with the tools of the installed apps."""
+"""Build the MCP server: the SDK's `MCPServer` with what the installed apps declare, for whoever may use it."""
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from functools import lru_cache
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
+from django.utils import timezone, translation
+from django.utils.translation import gettext as _
+from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.prompts import Prompt
+from mcp.shared.exceptions import MCPError
+from mcp_types import INVALID_PARAMS, INVALID_REQUEST
+from mcp_types import Prompt as ListedPrompt
+from mcp_types import Resource as ListedResource
+from mcp_types import ResourceTemplate as ListedTemplate
+from mcp_types import Tool as ListedTool
 
-from mcpapp import conf
+from mcpapp import calls, conf
+from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
 from mcpapp.database import own_connections
-from mcpapp.identity import SCOPE_KEY, acting_as
-from mcpapp.registry import ToolDefinition, add_tools
+from mcpapp.identity import SCOPE_KEY, acting_as, current_identity
+from mcpapp.registry import Catalog, Definition, PromptDefinition, ResourceDefinition, ToolDefinition
+
+ANONYMOUS_METHODS = frozenset(
+    {
+        "initialize",
+        "ping",
+        "server/discover",
+        "tools/list",
+        "tools/call",
+        "resources/list",
+        "resources/templates/list",
+        "resources/read",
+        "prompts/list",
+        "prompts/get",
+    }
+)
+"""What a caller who has not signed in may send, besides notifications; what is used by it must be public as well."""
+
+_LISTS = ("tools/list", "resources/list", "resources/templates/list", "prompts/list")
+
+Listed = TypeVar("Listed", bound=ListedTool | ListedResource | ListedTemplate | ListedPrompt)
 
 
-def build_server(tools: dict[str, ToolDefinition]) -> MCPServer[Any]:
-    """Return an MCP server that serves `tools`."""
-    server: MCPServer[Any] = MCPServer(
+class Server(MCPServer[Any]):
+    """The SDK's server, whose lists hold what their reader may use."""
+
+    def __init__(self, catalog: Catalog, **options: Any) -> None:
+        super().__init__(**options)
+        self._catalog = catalog
+        for definition in (*catalog.tools.values(), *catalog.resources.values(), *catalog.prompts.values()):
+            try:
+                self._add(definition)
+            except (
+                Exception
+            ) as error:  # pydantic's, about a type it cannot make a schema of, say nothing of whose it is
+                function = definition.function
+                place = f"{function.__module__}.{function.__qualname__}"
+                raise BadDeclaration(f"{definition.name!r} ({place}) cannot be served: {error}") from error
+
+    def _add(self, definition: Definition) -> None:
+        known: dict[str, Any] = {
+            "name": definition.name,
+            "title": definition.title,
+            "description": definition.description,
+        }
+        match definition:
+            case ToolDefinition():
+                self.add_tool(_guarded(definition, ToolError), annotations=definition.annotations, **known)
+            case ResourceDefinition():
+                declare = self.resource(definition.uri, mime_type=definition.mime_type, **known)
+                declare(_guarded(definition, _protocol_error))
+            case PromptDefinition():
+                self.add_prompt(Prompt.from_function(_guarded(definition, _protocol_error), **known))
+
+    async def list_tools(self) -> list[ListedTool]:
+        """Return the tools this caller may use, now or after one more consent."""
+        return await self._visible(await super().list_tools(), self._catalog.tools, lambda tool: tool.name)
+
+    async def list_resources(self) -> list[ListedResource]:
+        """Return the resources this caller may read."""
+        return await self._visible(await super().list_resources(), self._catalog.resources, lambda one: str(one.uri))
+
+    async def list_resource_templates(self) -> list[ListedTemplate]:
+        """Return the templates this caller may read by."""
+        listed = await super().list_resource_templates()
+        return await self._visible(listed, self._catalog.resources, lambda template: template.uri_template)
+
+    async def list_prompts(self) -> list[ListedPrompt]:
+        """Return the prompts this caller may use."""
+        return await self._visible(await super().list_prompts(), self._catalog.prompts, lambda prompt: prompt.name)
+
+    async def _visible(
+        self, listed: list[Listed], definitions: dict[str, Any], key: Callable[[Listed], str]
+    ) -> list[Listed]:
+        accesses: Sequence[Access] = [definitions[key(one)].access for one in listed]
+        shown = {Decision.ALLOWED, Decision.NEEDS_SCOPES}
+        if conf.anonymous_sees_protected():
+            shown.add(Decision.NEEDS_SIGN_IN)
+        decisions = await decide_all(accesses, current_identity())
+        return [one for one, decision in zip(listed, decisions, strict=True) if decision in shown]
+
+
+def build_server(catalog: Catalog) -> Server:
+    """Return an MCP server that serves what is declared; one for each event loop it runs on."""
+    # Which tools there are depends on who asks, so no list may be handed to another (MCP caching, `cacheScope`).
+    hint = CacheHint(ttl_ms=conf.list_ttl_seconds() * 1000, scope="private")
+    return Server(
+        catalog,
         name=conf.server_name(),
         title=conf.server_title(),
         instructions=conf.instructions(),
         version=conf.server_version(),
         website_url=conf.resources()[0].rpartition("/")[0] or None,
         middleware=[with_caller],
+        cache_hints=dict.fromkeys(_LISTS, hint),
         log_level="WARNING",
     )
-    add_tools(server, tools)
-    return server
 
 
 async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Run each message as the person whose token came with it.
+    """Run each message as the person whose token came with it, in their language and the site's time zone.
 
     The identity is taken from the message's own HTTP request: with sessions, a message is handled by a task that an
     earlier request of perhaps another token started.
     """
-    identity = ctx.request.scope.get(SCOPE_KEY) if ctx.request is not None else None
+    request = ctx.request
+    identity = request.scope.get(SCOPE_KEY) if request is not None else None
+    if identity is not None and identity.is_anonymous and not may_be_anonymous(ctx.method):
+        raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
+    language = _language(request.headers.get("accept-language", "") if request is not None else "")
     async with own_connections():
-        with acting_as(identity):
+        with acting_as(identity), translation.override(language), timezone.override(None):
             return await call_next(ctx)
+
+
+def may_be_anonymous(method: Any) -> bool:
+    """Return whether a caller who has not signed in may send a message of this method at all."""
+    return isinstance(method, str) and (method in ANONYMOUS_METHODS or method.startswith("notifications/"))
+
+
+@lru_cache(maxsize=256)
+def _language(accept_language: str) -> str:
+    """Return the language that Django would answer a browser in."""
+    request = SimpleNamespace(COOKIES={}, META={"HTTP_ACCEPT_LANGUAGE": accept_language}, path_info="")
+    return translation.get_language_from_request(request)  # type: ignore[arg-type]
+
+
+def _guarded(definition: Definition, failure: Callable[[str], Exception]) -> Callable[..., Awaitable[Any]]:
+    """Decide about the caller where it runs; the challenge before it is a courtesy that lets clients step up."""
+    run = calls.prepared(definition.function, definition.options, failure)
+
+    @functools.wraps(definition.function)
+    async def call(*args: Any, **kwargs: Any) -> Any:
+        identity = current_identity()
+        match await decide(definition.access, identity):
+            case Decision.ALLOWED:
+                return await run(*args, **kwargs)
+            case Decision.NEEDS_SIGN_IN:
+                raise failure(_("Sign in to use this."))
+            case Decision.NEEDS_SCOPES:
+                missing = " ".join(sorted(definition.access.scopes - identity.scopes))
+                raise failure(_("This needs the scope %s, which was not granted.") % missing)
+        raise failure(_("You may not use this."))
+
+    return call
+
+
+def _protocol_error(text: str) -> MCPError:
+    """Return what the reader of a resource or prompt gets, where there is no result that could carry an error."""
+    return MCPError(code=INVALID_PARAMS, message=text)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 from django.contrib.auth.models import AbstractUser, Group
 from django.utils import timezone
+from typing_extensions import TypedDict
 
 from mcpapp import conf
 from mcpapp.identity import current_identity
@@ -31,7 +30,7 @@ class ProtectedData(TypedDict):
     scopes: list[str]
 
 
-@tool("public-info", title="About this server", scopes=[], read_only=True, idempotent=True)
+@tool("public-info", title="About this server", public=True, read_only=True, idempotent=True)
 async def public_info() -> PublicInfo:
     """Tell which server this is and what time it has. Needs no scope."""
     return PublicInfo(

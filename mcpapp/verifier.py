@@ -6,17 +6,26 @@ The lookup says what a token is; this module says whether it is good for this re
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import Protocol
 
 from django.contrib.auth.models import AbstractBaseUser
+from django.utils.functional import SimpleLazyObject
 
 from mcpapp import conf
 from mcpapp.identity import Identity
+from mcpapp.token_cache import TokenCache
 
 
 class AccessTokenInfo(Protocol):
-    """What a `TOKEN_LOOKUP` returns; any object of this shape will do."""
+    """What a `TOKEN_LOOKUP` returns; any object of this shape will do.
+
+    Two attributes may be missing: `connection_id`, by which the site knows the consent that the token was issued under,
+    and `depends_on`, a collection of the names under which `TOKEN_CHANGES` tells of a change. Without names nothing is
+    kept. If there are some, `user` has to give another instance each time: calls must not share one.
+    """
 
     @property
     def user(self) -> AbstractBaseUser:
@@ -43,34 +52,101 @@ class AccessTokenInfo(Protocol):
         """Unix time in seconds."""
 
 
+TokenLookup = Callable[[str], Awaitable[AccessTokenInfo | None]]
+"""It may have an attribute `may_be_known`, a function of the token that says no to what it certainly does not know.
+Asked before anything is looked up or kept, that is what bears a flood of made-up tokens."""
+
+
 class InvalidToken(Exception):
     """The token is not accepted; the message is for the log, the client hears `invalid_token` and no more."""
 
 
-async def verify(token: str, resource: str) -> Identity:
-    """Return who is calling with an access token.
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """A token that is good, at least until it expires, for the resources it names."""
 
-    Raises:
-        InvalidToken: unknown, expired, of somebody who may not act, or issued for another resource.
-    """
-    found = await conf.token_lookup()(token)
-    if found is None:
-        raise InvalidToken("unknown, expired, revoked, or of a user or client that is not active")
-    if found.expires_at <= time.time():
-        raise InvalidToken("expired")
-    if not found.user.is_active:
-        raise InvalidToken("the user is not active")
-    if resource not in found.resource:
-        # Default deny: a token that names no resource is for no resource.
-        raise InvalidToken(f"issued for {', '.join(sorted(found.resource)) or 'no resource'}, this is {resource}")
-    return Identity(
-        user=found.user,
-        client_id=found.client_id,
-        client_name=found.client_name,
-        scopes=with_implied(found.scopes),
-        resource=resource,
-        expires_at=found.expires_at,
-    )
+    info: AccessTokenInfo
+    user_is_active: bool
+    scopes: frozenset[str]
+    depends_on: Collection[str]
+
+
+class Verifier:
+    """Verifies access tokens and keeps what it found while it is open."""
+
+    def __init__(self) -> None:
+        self._cache: TokenCache[_Verified] = TokenCache(_look_up)
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[None]:
+        """Hear of changes, and so keep what is found; outside of this every token is looked up."""
+        open_feed = conf.token_changes()
+        if open_feed is None:
+            yield
+            return
+        async with open_feed(self._cache.forget) as feed:
+            self._cache.feed = feed
+            try:
+                yield
+            finally:
+                self._cache.feed = None
+                self._cache.forget(None)
+
+    async def verify(self, token: str, resource: str) -> Identity:
+        """Return who is calling with an access token.
+
+        Raises:
+            InvalidToken: unknown, expired, of somebody who may not act, or issued for another resource.
+            TooManyLookups: try again later.
+        """
+        found = await self._cache.find(token) if _may_be_known(token) else None
+        if found is None:
+            raise InvalidToken("unknown, expired, revoked, or of a user or client that is not active")
+        info = found.info
+        if info.expires_at <= time.time():
+            raise InvalidToken("expired")
+        if not found.user_is_active:
+            raise InvalidToken("the user is not active")
+        if resource not in info.resource:
+            # Default deny: a token that names no resource is for no resource.
+            raise InvalidToken(f"issued for {', '.join(sorted(info.resource)) or 'no resource'}, this is {resource}")
+        return Identity(
+            user=SimpleLazyObject(lambda: info.user),  # type: ignore[arg-type]
+            client_id=info.client_id,
+            client_name=info.client_name,
+            scopes=found.scopes,
+            resource=resource,
+            expires_at=info.expires_at,
+            connection_id=getattr(info, "connection_id", None),
+        )
+
+
+def _may_be_known(token: str) -> bool:
+    """Return whether some lookup has to be asked: one may tell a made-up token by its looks (`may_be_known`)."""
+    for lookup in conf.token_lookups():
+        may_be_known: Callable[[str], bool] | None = getattr(lookup, "may_be_known", None)
+        if may_be_known is None or may_be_known(token):
+            return True
+    return False
+
+
+async def _look_up(token: str) -> _Verified | None:
+    info = await first_of(conf.token_lookups())(token)
+    if info is None:
+        return None
+    return _Verified(info, info.user.is_active, with_implied(info.scopes), getattr(info, "depends_on", ()))
+
+
+def first_of(lookups: Sequence[TokenLookup]) -> TokenLookup:
+    """Return a lookup that asks others in turn; the first that knows a token answers for it."""
+
+    async def find(token: str) -> AccessTokenInfo | None:
+        for lookup in lookups:
+            if (info := await lookup(token)) is not None:
+                return info
+        return None
+
+    return lookups[0] if len(lookups) == 1 else find
 
 
 def with_implied(scopes: Collection[str]) -> frozenset[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import secrets
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
 
 from authapp.models import Application
+from authapp.tokens import generate_access_token
 from tests.oauth import CALLBACK, RESOURCE
 
 ACCEPT = "application/json, text/event-stream"
@@ -29,7 +29,7 @@ def make_token(user: Any, *, scope: str = "mcp:tools", resource: list[str] | Non
             "authorization_grant_type": Application.GRANT_AUTHORIZATION_CODE,
         },
     )
-    token = secrets.token_urlsafe(32)
+    token = generate_access_token()
     get_access_token_model().objects.create(
         user=user,
         application=application,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +15,11 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError
 
 from mcpapp import verifier
+from mcpapp.access import Access
 from mcpapp.asgi import ResourceServer, _read_ahead
 from mcpapp.identity import acting_as
-from mcpapp.verifier import InvalidToken, verify, with_implied
+from mcpapp.registry import Catalog
+from mcpapp.verifier import InvalidToken, Verifier, with_implied
 from tests.mcpapp.helpers import call, make_token, message, send
 from tests.mcpapp.test_door import parameters
 from tests.oauth import RESOURCE
@@ -39,19 +42,19 @@ def found(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     async def lookup(token: str) -> Any:
         return info
 
-    monkeypatch.setattr(verifier.conf, "token_lookup", lambda: lookup)
+    monkeypatch.setattr(verifier.conf, "token_lookups", lambda: (lookup,))
     return info
 
 
 async def test_the_resource_server_checks_for_itself_what_a_lookup_returns(found: SimpleNamespace) -> None:
-    assert (await verify("token", RESOURCE)).client_id == "c"
+    assert (await Verifier().verify("token", RESOURCE)).client_id == "c"
     found.expires_at = int(time.time()) - 1
     with pytest.raises(InvalidToken):
-        await verify("token", RESOURCE)
+        await Verifier().verify("token", RESOURCE)
     found.expires_at += 60
     found.user.is_active = False
     with pytest.raises(InvalidToken):
-        await verify("token", RESOURCE)
+        await Verifier().verify("token", RESOURCE)
 
 
 def test_scopes_imply_one_another_to_any_depth_and_in_a_circle(settings: Any) -> None:
@@ -87,7 +90,7 @@ async def test_a_database_that_is_away_is_503_and_not_a_bad_token(
     async def away(token: str) -> None:
         raise OperationalError("the database is away")
 
-    monkeypatch.setattr(verifier.conf, "token_lookup", lambda: away)
+    monkeypatch.setattr(verifier.conf, "token_lookups", lambda: (away,))
     response = await send(endpoint, "token", "tools/list")
     assert response.status_code == 503
     assert response.headers["retry-after"] == "5"
@@ -159,17 +162,16 @@ async def test_stepping_up_loses_no_scope_and_names_only_those_of_this_resource(
     endpoint: httpx2.AsyncClient, alice: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from config.asgi import resource_server
-    from mcpapp.registry import ToolDefinition
 
-    public = resource_server.tools["public-info"]
-    narrow = ToolDefinition(public.function, "narrow", None, None, frozenset({"mcp:write"}), public.annotations)
-    monkeypatch.setattr(resource_server, "tools", {**resource_server.tools, "narrow": narrow})
+    known = resource_server.catalog.tools
+    narrow = replace(known["public-info"], name="narrow", access=Access(scopes=frozenset({"mcp:write"})))
+    monkeypatch.setattr(resource_server, "catalog", Catalog({**known, "narrow": narrow}, {}, {}))
     monkeypatch.setattr(resource_server, "_all_scopes", frozenset({"mcp:tools", "mcp:write"}))
     token = await sync_to_async(make_token)(alice, scope="mcp:tools offline_access")
     response = await send(endpoint, token, "tools/call", {"name": "narrow", "arguments": {}})
     assert response.status_code == 403
     assert parameters(response)["scope"] == "mcp:tools mcp:write"
-    assert parameters(response)["error_description"] == "This tool needs the scope mcp:write."
+    assert parameters(response)["error_description"] == "This needs the scope mcp:write."
 
 
 @pytest.mark.parametrize("params", [5, None, [], {"name": ["public-info"]}, {"name": {}}], ids=str)
@@ -239,7 +241,7 @@ async def test_what_cannot_be_a_token_is_not_looked_up(
     async def lookup(token: str) -> None:
         looked_up.append(token)
 
-    monkeypatch.setattr(verifier.conf, "token_lookup", lambda: lookup)
+    monkeypatch.setattr(verifier.conf, "token_lookups", lambda: (lookup,))
     response = await endpoint.post("/star", headers={"Authorization": f"Bearer {token}".encode()})
     assert (response.status_code, looked_up) == (401, [])
 

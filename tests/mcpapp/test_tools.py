@@ -13,9 +13,11 @@ import pytest
 from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.db import connection, connections
+from mcp.server.mcpserver.exceptions import ToolError
 
 from mcpapp import registry
 from mcpapp.identity import Identity, NotAuthenticated, acting_as, current_identity, current_user
+from mcpapp.server import _guarded
 from tests.mcpapp.helpers import MODERN, call, make_token, message, payload, send
 
 pytestmark = pytest.mark.anyio
@@ -156,9 +158,9 @@ async def test_with_sessions_on_every_request_is_answered_also_those_with_an_id_
 @pytest.fixture
 def tools(monkeypatch: pytest.MonkeyPatch) -> dict[str, registry.ToolDefinition]:
     """An empty registry that the endpoint does not see."""
-    empty: dict[str, registry.ToolDefinition] = {}
-    monkeypatch.setattr(registry, "_tools", empty)
-    return empty
+    empty = registry.Catalog({}, {}, {})
+    monkeypatch.setattr(registry, "_catalog", empty)
+    return empty.tools
 
 
 def test_a_tool_in_any_installed_app_is_found(
@@ -176,7 +178,7 @@ def test_a_tool_in_any_installed_app_is_found(
         return module
 
     monkeypatch.setattr("mcpapp.registry.autodiscover_modules", import_it)
-    assert registry.discover().keys() == {"found"}
+    assert registry.discover().tools.keys() == {"found"}
 
 
 def test_two_tools_with_one_name_stop_the_start_with_both_places(tools: dict[str, Any]) -> None:
@@ -184,7 +186,7 @@ def test_two_tools_with_one_name_stop_the_start_with_both_places(tools: dict[str
     def one() -> str:
         return ""
 
-    with pytest.raises(registry.DuplicateTool, match=r"one.*two"):
+    with pytest.raises(registry.Duplicate, match=r"one.*two"):
 
         @registry.tool("same")
         def two() -> str:
@@ -196,7 +198,7 @@ def test_a_tool_is_named_after_its_function_and_needs_the_default_scope(tools: d
     def what_is_new() -> str:
         return ""
 
-    assert tools["what-is-new"].scopes == {"mcp:tools"}
+    assert tools["what-is-new"].access.scopes == {"mcp:tools"}
 
 
 def identity(user: Any, *scopes: str) -> Identity:
@@ -213,7 +215,7 @@ async def test_a_plain_function_runs_in_a_thread_as_the_caller(
         seen.update(thread=threading.get_ident(), user=current_user(), people=get_user_model().objects.count())
         return word
 
-    guarded = registry._guarded(tools["plain"])
+    guarded = _guarded(tools["plain"], ToolError)
     with acting_as(identity(alice, "mcp:tools")):
         assert await guarded(word="hi") == "hi"
     assert seen["user"] == alice
@@ -228,7 +230,7 @@ async def test_a_tool_without_its_scope_does_not_run(tools: dict[str, Any]) -> N
     async def tool() -> None:
         ran.append(1)
 
-    guarded = registry._guarded(tools["guarded"])
+    guarded = _guarded(tools["guarded"], ToolError)
     with acting_as(identity(None, "mcp:tools")), pytest.raises(Exception, match="mcp:write"):
         await guarded()
     with pytest.raises(NotAuthenticated):
@@ -260,4 +262,4 @@ async def test_reading_who_is_calling_makes_no_query(alice: Any, endpoint: httpx
 
 def test_the_modules_of_the_settings_hold_the_examples() -> None:
     assert "mcpapp.tools" in sys.modules
-    assert {"public-info", "protected-data"} <= registry.discover().keys()
+    assert {"public-info", "protected-data"} <= registry.discover().tools.keys()

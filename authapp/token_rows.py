@@ -1,0 +1,114 @@
+"""Everything a call needs to know of its access token, in one statement: token, client, person and consent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import connections
+from django.db.models import Field
+from oauth2_provider.models import get_access_token_model
+
+from authapp.direct import Reader, Row
+from authapp.models import Application, Connection
+
+
+class TokenRow(NamedTuple):
+    """One access token with what belongs to it."""
+
+    expires: datetime
+    scope: str
+    resource: list[str] | None
+    application_pk: int
+    client_id: str
+    client_name: str
+    disabled_at: datetime | None
+    connection_pk: int | None
+    user_pk: Any
+    make_user: Callable[[], AbstractBaseUser]
+    """Each call gives another instance: what one tool does to it, no other sees."""
+
+
+async def read(reader: Reader, checksum: str) -> TokenRow | None:
+    """Return the row of the token with a SHA-256, or None; one without a person or a client is none.
+
+    Raises:
+        django.db.OperationalError: the database does not answer.
+    """
+    query = _query(reader.alias, reader.placeholder)
+    row = await reader.fetch(query.statement, checksum)
+    return query.parse(row) if row is not None else None
+
+
+class _Query:
+    """The statement, and how its columns turn into values: by the converters that Django's own queries use."""
+
+    def __init__(self, alias: str, placeholder: str) -> None:
+        connection = connections[alias]
+        quote = connection.ops.quote_name
+        token, user = get_access_token_model()._meta, get_user_model()._meta
+        application, consent = Application._meta, Connection._meta
+        fields: list[tuple[str, Any]] = [
+            ("t", token.get_field("expires")),
+            ("t", token.get_field("scope")),
+            ("t", token.get_field("resource")),
+            ("a", application.pk),
+            ("a", application.get_field("client_id")),
+            ("a", application.get_field("name")),
+            ("a", application.get_field("disabled_at")),
+            ("c", consent.pk),
+            ("u", user.pk),
+        ]
+        self._alias = alias
+        self._first_of_user = len(fields)
+        self._user_fields = [field.attname for field in user.concrete_fields]
+        fields += [("u", field) for field in user.concrete_fields]
+        self._converters = [_converters(field, connection) for _, field in fields]
+        columns = ", ".join(f"{table}.{quote(field.column)}" for table, field in fields)
+
+        def same(one: str, one_field: Any, other: str, other_field: Any) -> str:
+            return f"{one}.{quote(one_field.column)} = {other}.{quote(other_field.column)}"
+
+        self.statement = (
+            f"SELECT {columns} FROM {quote(token.db_table)} t"  # noqa: S608  (names of columns alone)
+            f" JOIN {quote(user.db_table)} u ON {same('t', token.get_field('user'), 'u', user.pk)}"
+            f" JOIN {quote(application.db_table)} a ON {same('t', token.get_field('application'), 'a', application.pk)}"
+            f" LEFT JOIN {quote(consent.db_table)} c ON {same('c', consent.get_field('user'), 'u', user.pk)}"
+            f" AND {same('c', consent.get_field('application'), 'a', application.pk)}"
+            f" WHERE t.{quote(token.get_field('token_checksum').column)} = {placeholder}"
+        )
+
+    def parse(self, row: Row) -> TokenRow:
+        """Return the values of a row."""
+        values = list(row)
+        connection = connections[self._alias]
+        for index, converters in enumerate(self._converters):
+            for converter in converters:
+                values[index] = converter(values[index], None, connection)
+        user_values = values[self._first_of_user :]
+
+        def make_user() -> AbstractBaseUser:
+            user: AbstractBaseUser = get_user_model().from_db(self._alias, self._user_fields, user_values)
+            return user
+
+        return TokenRow._make([*values[: self._first_of_user], make_user])
+
+
+@lru_cache(maxsize=8)
+def _query(alias: str, placeholder: str) -> _Query:
+    return _Query(alias, placeholder)
+
+
+def _converters(field: Field[Any, Any], connection: Any) -> Sequence[Callable[[Any, Any, Any], Any]]:
+    """Return what Django applies to a value from the database, in its order."""
+    return [*connection.ops.get_db_converters(field.cached_col), *field.get_db_converters(connection)]
+
+
+def is_readable() -> bool:
+    """Return whether the statement can be made: the person's model is one table."""
+    user = get_user_model()._meta
+    return list(user.concrete_fields) == list(user.local_concrete_fields)

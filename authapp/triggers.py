@@ -1,0 +1,118 @@
+"""The triggers that tell every worker of a change to a token, a person, a client or a consent (PostgreSQL).
+
+They notice what no code of ours sees: psql, another service, `QuerySet.update`. A statement notifies once for each row
+it changed, or once for all if those are many. A migration installs them; `authapp.changes` listens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from django.conf import settings
+from oauth2_provider.settings import oauth2_settings
+
+CHANNEL = "star_access"
+MANY = 100
+"""A statement that changed more rows than this says `*`: everything may have changed."""
+
+
+class Watched(NamedTuple):
+    """A table, what notifications call its rows, by which column, and which columns matter to no call."""
+
+    model: str
+    kind: str
+    column: str
+    ignored: tuple[str, ...] = ()
+
+
+# `created` and `updated` are of the row, not of what it says.
+WATCHED = (
+    Watched(oauth2_settings.ACCESS_TOKEN_MODEL, "token", "token_checksum", ("updated",)),
+    Watched("authapp.Application", "client", "id", ("updated", "last_authorized_at")),
+    Watched("authapp.Connection", "connection", "id", ("authorized_at",)),
+)
+USER = ("user", ("last_login",))
+
+_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION star_access_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    changed text[];
+    ignored text[] := string_to_array(TG_ARGV[2], ',');
+BEGIN
+    IF TG_OP = 'TRUNCATE' THEN
+        PERFORM pg_notify('{CHANNEL}', '*');
+        RETURN NULL;
+    ELSIF TG_OP = 'DELETE' THEN
+        SELECT array_agg(to_jsonb(o) ->> TG_ARGV[1]) INTO changed FROM old_rows o;
+    ELSE
+        SELECT array_agg(d.r ->> TG_ARGV[1]) INTO changed FROM (
+            SELECT to_jsonb(o) - ignored AS r FROM old_rows o
+            EXCEPT
+            SELECT to_jsonb(n) - ignored FROM new_rows n
+        ) d;
+    END IF;
+    IF cardinality(changed) > {MANY} THEN
+        PERFORM pg_notify('{CHANNEL}', '*');
+    ELSIF changed IS NOT NULL THEN
+        PERFORM pg_notify('{CHANNEL}', TG_ARGV[0] || ':' || key) FROM unnest(changed) AS key;
+    END IF;
+    RETURN NULL;
+END
+$$
+"""  # noqa: S608  (names made above)
+
+
+def statements(table: str, kind: str, column: str, ignored: Iterable[str]) -> list[str]:
+    """Return what makes the triggers of one table anew."""
+    arguments = f"'{kind}', '{column}', '{','.join(ignored)}'"
+    made = [
+        ("update", "UPDATE", "REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows"),
+        ("delete", "DELETE", "REFERENCING OLD TABLE AS old_rows"),
+        ("truncate", "TRUNCATE", ""),
+    ]
+    lines = []
+    for name, event, referencing in made:
+        lines.append(f'DROP TRIGGER IF EXISTS star_access_{name} ON "{table}"')
+        lines.append(
+            f'CREATE TRIGGER star_access_{name} AFTER {event} ON "{table}" {referencing} '
+            f"FOR EACH STATEMENT EXECUTE FUNCTION star_access_changed({arguments})"
+        )
+    return lines
+
+
+def install(apps: Any, schema_editor: Any) -> None:
+    """Make the function and the triggers (for `RunPython`); nothing on another kind of database."""
+    if schema_editor.connection.vendor != "postgresql":
+        return
+    schema_editor.execute(_FUNCTION)
+    for table, kind, column, ignored in _tables(apps):
+        for statement in statements(table, kind, column, ignored):
+            schema_editor.execute(statement)
+
+
+def remove(apps: Any, schema_editor: Any) -> None:
+    """Undo `install`."""
+    if schema_editor.connection.vendor == "postgresql":
+        schema_editor.execute("DROP FUNCTION IF EXISTS star_access_changed() CASCADE")
+
+
+async def missing_triggers(connection: Any) -> list[str]:
+    """Return the tables that a psycopg connection finds without all of their triggers, or with some switched off."""
+    from django.apps import apps
+
+    cursor = await connection.execute(
+        "SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+        "WHERE t.tgname LIKE 'star\\_access\\_%' AND t.tgenabled IN ('O', 'A') AND pg_table_is_visible(c.oid)"
+    )
+    found = [name for (name,) in await cursor.fetchall()]
+    return [table for table, *_ in _tables(apps) if found.count(table) < 3]
+
+
+def _tables(apps: Any) -> list[tuple[str, str, str, tuple[str, ...]]]:
+    tables = [
+        (apps.get_model(watched.model)._meta.db_table, watched.kind, watched.column, watched.ignored)
+        for watched in WATCHED
+    ]
+    user = apps.get_model(settings.AUTH_USER_MODEL)._meta
+    return [*tables, (user.db_table, USER[0], user.pk.column, USER[1])]

@@ -1,0 +1,69 @@
+"""Who is calling: the bearer token of a request, and the challenge for one that has no good token (RFC 6750).
+
+Tokens are taken from the Authorization header and nowhere else.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from django.contrib.auth.models import AnonymousUser
+from django.db import Error as DatabaseError
+from starlette.datastructures import Headers
+from starlette.responses import Response
+
+from mcpapp import conf
+from mcpapp.challenge import challenge, refusal
+from mcpapp.database import own_connections
+from mcpapp.identity import Identity
+from mcpapp.token_cache import TooManyLookups
+from mcpapp.verifier import InvalidToken, Verifier
+
+logger = logging.getLogger(__name__)
+
+MAXIMUM_TOKEN_LENGTH = 4096
+_TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
+
+
+async def authenticate(headers: Headers, resource: str, verifier: Verifier) -> Identity | Response:
+    """Return who is calling, or what to answer instead of serving.
+
+    Without a token: nobody, if the site has public tools; otherwise a challenge without an error code (RFC 6750 §3.1).
+    """
+    scopes = conf.default_scopes()
+    sent = headers.getlist("authorization")
+    if not sent:
+        return nobody(resource) if conf.anonymous_tools() else challenge(resource, scopes=scopes)
+    scheme, _, token = sent[0].strip().partition(" ")
+    if scheme.lower() != "bearer":
+        return challenge(resource, scopes=scopes)
+    token = token.strip()
+    if len(sent) > 1 or len(token) > MAXIMUM_TOKEN_LENGTH or not _TOKEN68.fullmatch(token):
+        description = "Send one Authorization header with one well-formed Bearer token."
+        return challenge(resource, scopes=scopes, error="invalid_token", description=description)
+    try:
+        async with own_connections():
+            return await verifier.verify(token, resource)
+    except InvalidToken as error:
+        logger.info("Refused an access token for %s: %s.", resource, error)
+        description = "The access token is expired, revoked, or not for this resource."
+        return challenge(resource, scopes=scopes, error="invalid_token", description=description)
+    except DatabaseError:
+        logger.exception("An access token could not be looked up.")
+    except TooManyLookups:
+        logger.warning("An access token was not looked up: too many others are.")
+    return refusal(503, "Tokens cannot be checked right now; try again shortly.", {"Retry-After": "5"})
+
+
+def nobody(resource: str) -> Identity:
+    """Return the identity of a caller who has not signed in."""
+    return Identity(
+        user=AnonymousUser(),
+        client_id="",
+        client_name="",
+        scopes=frozenset(),
+        resource=resource,
+        expires_at=0,
+        is_anonymous=True,
+    )
