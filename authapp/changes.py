@@ -21,16 +21,16 @@ from django.db import router
 from oauth2_provider.models import get_access_token_model
 
 from authapp import direct
-from authapp.triggers import CHANNEL, missing_triggers
+from authapp.triggers import CHANNEL, missing_triggers, triggers_are_in_place
 
 logger = logging.getLogger(__name__)
 
 Forget = Callable[[Collection[str] | None], None]
 """Takes the keys of what changed, like `token:<SHA-256>`, `user:5`, `client:7`; None for everything."""
 
-PROOF_SECONDS = 1.0
+PROOF_SECONDS = 0.25
 """How often a notification is sent to ourselves."""
-TRUST_SECONDS = 3.0
+TRUST_SECONDS = 1.0
 """For how long one that arrived proves that the next would."""
 RETRY_SECONDS = 0.5
 
@@ -171,7 +171,9 @@ class Notifications:
         proof = secrets.token_hex(8)
         self._proofs = {known: at for known, at in self._proofs.items() if at + TRUST_SECONDS > time.monotonic()}
         self._proofs[proof] = time.monotonic()
-        await self._reader.fetch(f"SELECT pg_notify('{self._own_channel}', %s)", proof)
+        statement = f"SELECT pg_notify('{self._own_channel}', %s) WHERE {triggers_are_in_place()}"
+        if await self._reader.fetch(statement, proof) is None:
+            raise LookupError("a trigger has gone")
 
     def _take_in(self) -> None:
         """Read what the socket holds."""

@@ -130,29 +130,31 @@ class PostgreSQLReader:
         """Return the first row; after a failure once more, on a new connection: the old one may have been long dead."""
         import psycopg  # only installed where it is needed
 
-        async with self._lock:
-            for last in (False, True):
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._lock:  # waiting for one's turn counts too
                 try:
-                    async with asyncio.timeout(READ_SECONDS):
-                        cursor = await (await self._connected()).execute(statement, (parameter,), prepare=True)
-                        row: Row | None = await cursor.fetchone()
-                    return row
-                except (psycopg.Error, OSError, TimeoutError) as error:
-                    await self.close()
-                    if last:
-                        raise OperationalError(str(error)) from error
-        raise AssertionError("unreachable")
+                    return await self._read(statement, parameter)
+                except (psycopg.Error, OSError):
+                    return await self._read(statement, parameter)
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise OperationalError(str(error) or "no answer in time") from error
+
+    async def _read(self, statement: str, parameter: str) -> Row | None:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect(self.alias)
+        try:
+            cursor = await self._connection.execute(statement, (parameter,), prepare=True)
+            row: Row | None = await cursor.fetchone()
+        except BaseException:  # cancelled, too: it is in the middle of something
+            await self.close()
+            raise
+        return row
 
     async def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
-
-    async def _connected(self) -> Any:
-        if self._connection is None or self._connection.closed:
-            self._connection = await connect(self.alias)
-        return self._connection
 
 
 async def connect(alias: str, **options: Any) -> Any:

@@ -78,6 +78,8 @@ def statements(table: str, kind: str, column: str, ignored: Iterable[str]) -> li
             f'CREATE TRIGGER star_access_{name} AFTER {event} ON "{table}" {referencing} '
             f"FOR EACH STATEMENT EXECUTE FUNCTION star_access_changed({arguments})"
         )
+        # Also for a session that has switched triggers off (`session_replication_role`), as a restore does.
+        lines.append(f'ALTER TABLE "{table}" ENABLE ALWAYS TRIGGER star_access_{name}')
     return lines
 
 
@@ -97,16 +99,31 @@ def remove(apps: Any, schema_editor: Any) -> None:
         schema_editor.execute("DROP FUNCTION IF EXISTS star_access_changed() CASCADE")
 
 
+_NAMES = ("star_access_update", "star_access_delete", "star_access_truncate")
+_IN_PLACE = (
+    "FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+    f"WHERE t.tgname IN {_NAMES} AND t.tgenabled = 'A' AND pg_table_is_visible(c.oid)"
+)
+
+
 async def missing_triggers(connection: Any) -> list[str]:
     """Return the tables that a psycopg connection finds without all of their triggers, or with some switched off."""
+    cursor = await connection.execute(f"SELECT c.relname {_IN_PLACE}")
+    found = [name for (name,) in await cursor.fetchall()]
+    return [table for table in _watched_tables() if found.count(table) < len(_NAMES)]
+
+
+def triggers_are_in_place() -> str:
+    """Return a condition in SQL that holds while no trigger is missing or switched off."""
+    tables = ", ".join(f"'{table}'" for table in _watched_tables())
+    count = len(_watched_tables()) * len(_NAMES)
+    return f"(SELECT count(*) {_IN_PLACE} AND c.relname IN ({tables})) = {count}"
+
+
+def _watched_tables() -> list[str]:
     from django.apps import apps
 
-    cursor = await connection.execute(
-        "SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
-        "WHERE t.tgname LIKE 'star\\_access\\_%' AND t.tgenabled IN ('O', 'A') AND pg_table_is_visible(c.oid)"
-    )
-    found = [name for (name,) in await cursor.fetchall()]
-    return [table for table, *_ in _tables(apps) if found.count(table) < 3]
+    return [table for table, *_ in _tables(apps)]
 
 
 def _tables(apps: Any) -> list[tuple[str, str, str, tuple[str, ...]]]:
