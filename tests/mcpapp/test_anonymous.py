@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
 import pytest
 from asgiref.sync import sync_to_async
+from mcp.shared.exceptions import MCPError
 
+from mcpapp.bearer import nobody
 from mcpapp.checks import check_anonymous_callers
-from mcpapp.identity import current_identity, current_user
+from mcpapp.identity import SCOPE_KEY, current_identity, current_user
 from mcpapp.registry import Catalog, prompt, resource, tool
+from mcpapp.server import with_caller
 from tests.mcpapp.helpers import MODERN, call, listed, make_token, message, payload, send, serving
 from tests.mcpapp.test_door import parameters
 
@@ -205,3 +209,27 @@ async def test_other_origins_and_hosts_are_kept_out_as_ever(things: None, anonym
             response = await endpoint.post("/star", content=request["content"], headers=request["headers"] | header)
             assert response.status_code in {403, 421}
         assert isinstance(endpoint, httpx2.AsyncClient)
+
+
+async def test_where_no_scope_is_ever_needed_signing_in_still_is(catalog: Catalog, anonymous: None) -> None:
+    tool("open", scopes=[])(lambda: "for anyone who is connected")
+    async with serving() as endpoint:
+        assert (await send(endpoint, None, "tools/call", {"name": "open", "arguments": {}})).status_code == 401
+
+
+@pytest.mark.parametrize(("method", "is_open"), [("tools/list", True), ("completion/complete", False)])
+async def test_a_message_that_got_past_the_door_is_refused_behind_it(method: str, is_open: bool) -> None:
+    """The door reads bodies by itself; should the SDK ever read one differently, nothing is gained."""
+    request = SimpleNamespace(scope={SCOPE_KEY: nobody("r")}, headers={})
+    context: Any = SimpleNamespace(request=request, method=method)
+    served: list[Any] = []
+
+    async def serve(ctx: Any) -> None:
+        served.append(ctx)
+
+    if is_open:
+        await with_caller(context, serve)
+    else:
+        with pytest.raises(MCPError, match="Sign in"):
+            await with_caller(context, serve)
+    assert bool(served) == is_open
