@@ -19,7 +19,9 @@ PUBLIC_URL = "https://127.0.0.1"
 RESOURCE = f"{PUBLIC_URL}/star"
 HOST = "127.0.0.1:8000"
 PEOPLE = 1000
-CLIENTS = 10
+CLIENTS = 1000
+CONSENTS = 10
+"""How many clients each person has connected."""
 ERAS = ("2026-07-28", "2025-11-25")
 
 
@@ -76,38 +78,37 @@ def set_up(database: str) -> None:
     call_command("migrate", verbosity=0)
     User = get_user_model()
     User.objects.bulk_create(User(username=f"person-{number}", password="!") for number in range(PEOPLE))
-    applications = [
-        Application.objects.create(
+    Application.objects.bulk_create(
+        Application(
             name=f"Client {number}",
             redirect_uris="https://client.example/callback",
             client_type=Application.CLIENT_PUBLIC,
             authorization_grant_type=Application.GRANT_AUTHORIZATION_CODE,
         )
         for number in range(CLIENTS)
-    ]
+    )
+    clients = list(Application.objects.order_by("pk").values_list("pk", flat=True))
     Connection.objects.bulk_create(
-        Connection(user=user, application=application, scope="mcp:tools", resource=RESOURCE)
-        for user in User.objects.all()
-        for application in applications
+        Connection(user_id=pk, application_id=clients[(place + n) % CLIENTS], scope="mcp:tools", resource=RESOURCE)
+        for place, pk in enumerate(User.objects.order_by("pk").values_list("pk", flat=True))
+        for n in range(CONSENTS)
     )
 
 
 def make_tokens(count: int) -> list[str]:
     """Store tokens of many people and clients; return them."""
-    from django.contrib.auth import get_user_model
     from django.utils import timezone
     from oauth2_provider.models import get_access_token_model
 
-    from authapp.models import Application
+    from authapp.models import Connection
     from authapp.tokens import generate_access_token
 
-    people = list(get_user_model().objects.order_by("pk").values_list("pk", flat=True))
-    clients = list(Application.objects.values_list("pk", flat=True))
+    consents = list(Connection.objects.order_by("pk").values_list("user_id", "application_id"))
     tokens = [generate_access_token() for _ in range(count)]
     get_access_token_model().objects.bulk_create(
         get_access_token_model()(
-            user_id=people[number * 7 % len(people)],
-            application_id=clients[number % len(clients)],
+            user_id=consents[number * 7 % len(consents)][0],
+            application_id=consents[number * 7 % len(consents)][1],
             token_checksum=hashlib.sha256(token.encode()).hexdigest(),
             expires=timezone.now() + timedelta(hours=10),
             scope="mcp:tools",
@@ -144,7 +145,7 @@ def fill(count: int) -> None:
                 f"INSERT INTO {AccessToken._meta.db_table}"  # noqa: S608  (names and numbers of our own)
                 " (token, token_checksum, user_id, application_id, expires, scope, resource, created, updated)"
                 f" SELECT 'plain-' || n, {checksum}, {first_person} + n * 7 %% {PEOPLE}"
-                f", {first_client} + n %% {CLIENTS}, {hour} FROM {numbers}",
+                f", {first_client} + (n * 7 + n %% {CONSENTS}) %% {CLIENTS}, {hour} FROM {numbers}",
                 [json.dumps([RESOURCE]), missing],
             )
         cursor.execute("ANALYZE")
