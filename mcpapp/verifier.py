@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.utils.functional import SimpleLazyObject
@@ -66,6 +66,7 @@ class _Verified:
     """A token that is good, at least until it expires, for the resources it names."""
 
     info: AccessTokenInfo
+    user_id: Any
     user_is_active: bool
     scopes: frozenset[str]
     depends_on: Collection[str]
@@ -118,6 +119,7 @@ class Verifier:
             resource=resource,
             expires_at=info.expires_at,
             connection_id=getattr(info, "connection_id", None),
+            user_id=found.user_id,
         )
 
 
@@ -134,7 +136,9 @@ async def _look_up(token: str) -> _Verified | None:
     info = await first_of(conf.token_lookups())(token)
     if info is None:
         return None
-    return _Verified(info, info.user.is_active, with_implied(info.scopes), getattr(info, "depends_on", ()))
+    user = info.user
+    depends_on = getattr(info, "depends_on", ())
+    return _Verified(info, user.pk, user.is_active, with_implied(info.scopes), depends_on)
 
 
 def first_of(lookups: Sequence[TokenLookup]) -> TokenLookup:
