@@ -15,6 +15,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.utils.functional import SimpleLazyObject
 
 from mcpapp import conf
+from mcpapp.database import own_connections
 from mcpapp.identity import Identity
 from mcpapp.token_cache import TokenCache
 
@@ -54,7 +55,7 @@ class AccessTokenInfo(Protocol):
 
 TokenLookup = Callable[[str], Awaitable[AccessTokenInfo | None]]
 """It may have an attribute `may_be_known`, a function of the token that says no to what it certainly does not know.
-Asked before anything is looked up or kept, that is what bears a flood of made-up tokens."""
+Asked before a token is looked up, that is what bears a flood of made-up ones."""
 
 
 class InvalidToken(Exception):
@@ -76,7 +77,7 @@ class Verifier:
     """Verifies access tokens and keeps what it found while it is open."""
 
     def __init__(self) -> None:
-        self._cache: TokenCache[_Verified] = TokenCache(_look_up)
+        self._cache: TokenCache[_Verified] = TokenCache(_look_up, _may_be_known)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -100,7 +101,7 @@ class Verifier:
             InvalidToken: unknown, expired, of somebody who may not act, or issued for another resource.
             TooManyLookups: try again later.
         """
-        found = await self._cache.find(token) if _may_be_known(token) else None
+        found = await self._cache.find(token)
         if found is None:
             raise InvalidToken("unknown, expired, revoked, or of a user or client that is not active")
         info = found.info
@@ -133,7 +134,8 @@ def _may_be_known(token: str) -> bool:
 
 
 async def _look_up(token: str) -> _Verified | None:
-    info = await first_of(conf.token_lookups())(token)
+    async with own_connections():
+        info = await first_of(conf.token_lookups())(token)
     if info is None:
         return None
     user = info.user
