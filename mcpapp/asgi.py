@@ -134,7 +134,7 @@ class ResourceServer:
         answer of the first away, which then never ends.
         """
         assert self._server is not None  # noqa: S101  (asked by the caller)
-        key = (identity.user.pk, session, str(request_id))  # the SDK does not tell 1 from "1" either
+        key = (identity.user_id, session, str(request_id))  # the SDK does not tell 1 from "1" either
         if key in self._under_way:
             await rpc_error(400, request_id, "A request with this id is under way in this session.")(
                 scope, receive, send
@@ -280,7 +280,7 @@ def _with_identity(scope: Scope, identity: Identity) -> Scope:
             scopes=sorted(identity.scopes),
             expires_at=identity.expires_at,
             resource=identity.resource,
-            subject=str(identity.user.pk),
+            subject=str(identity.user_id),
         )
     )
     return {**scope, SCOPE_KEY: identity, "user": user}

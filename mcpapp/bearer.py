@@ -15,7 +15,6 @@ from starlette.responses import Response
 
 from mcpapp import conf
 from mcpapp.challenge import challenge, refusal
-from mcpapp.database import own_connections
 from mcpapp.identity import Identity
 from mcpapp.token_cache import TooManyLookups
 from mcpapp.verifier import InvalidToken, Verifier
@@ -43,8 +42,7 @@ async def authenticate(headers: Headers, resource: str, verifier: Verifier) -> I
         description = "Send one Authorization header with one well-formed Bearer token."
         return challenge(resource, scopes=scopes, error="invalid_token", description=description)
     try:
-        async with own_connections():
-            return await verifier.verify(token, resource)
+        return await verifier.verify(token, resource)
     except InvalidToken as error:
         logger.info("Refused an access token for %s: %s.", resource, error)
         description = "The access token is expired, revoked, or not for this resource."

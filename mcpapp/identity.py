@@ -28,6 +28,8 @@ class Identity:
     """Unix time in seconds at which the access token ends."""
     connection_id: Any = None
     """The consent the token was issued under, by which the site knows it; None if there is none."""
+    user_id: Any = None
+    """The person's primary key, for those who do not need `user`: that is made when it is first used."""
     is_anonymous: bool = False
     """Nobody has signed in: `user` is Django's AnonymousUser. Only public tools are called so."""
 

@@ -61,8 +61,11 @@ class _Flight(Generic[FoundT]):
 class TokenCache(Generic[FoundT]):
     """Looks tokens up, each once at a time, and remembers."""
 
-    def __init__(self, lookup: Callable[[str], Awaitable[FoundT | None]]) -> None:
+    def __init__(
+        self, lookup: Callable[[str], Awaitable[FoundT | None]], may_be_known: Callable[[str], bool] = lambda _: True
+    ) -> None:
         self._lookup = lookup
+        self._may_be_known = may_be_known
         self.feed: Feed | None = None
         self._entries: OrderedDict[bytes, FoundT] = OrderedDict()
         self._refusals: OrderedDict[bytes, float] = OrderedDict()
@@ -80,6 +83,8 @@ class TokenCache(Generic[FoundT]):
             Exception: whatever the lookup raises.
         """
         key = hashlib.sha256(token.encode()).digest()
+        if key not in self._entries and not self._may_be_known(token):  # what is kept was asked about when it came
+            return None
         are_known = self.feed is not None and self.feed.are_known()  # this call may bring news to `forget`
         if are_known:
             if (entry := self._entries.get(key)) is not None:

@@ -9,12 +9,13 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from django.contrib.auth.models import AbstractBaseUser
 from django.utils.functional import SimpleLazyObject
 
 from mcpapp import conf
+from mcpapp.database import own_connections
 from mcpapp.identity import Identity
 from mcpapp.token_cache import TokenCache
 
@@ -54,7 +55,7 @@ class AccessTokenInfo(Protocol):
 
 TokenLookup = Callable[[str], Awaitable[AccessTokenInfo | None]]
 """It may have an attribute `may_be_known`, a function of the token that says no to what it certainly does not know.
-Asked before anything is looked up or kept, that is what bears a flood of made-up tokens."""
+Asked before a token is looked up, that is what bears a flood of made-up ones."""
 
 
 class InvalidToken(Exception):
@@ -66,6 +67,7 @@ class _Verified:
     """A token that is good, at least until it expires, for the resources it names."""
 
     info: AccessTokenInfo
+    user_id: Any
     user_is_active: bool
     scopes: frozenset[str]
     depends_on: Collection[str]
@@ -75,7 +77,7 @@ class Verifier:
     """Verifies access tokens and keeps what it found while it is open."""
 
     def __init__(self) -> None:
-        self._cache: TokenCache[_Verified] = TokenCache(_look_up)
+        self._cache: TokenCache[_Verified] = TokenCache(_look_up, _may_be_known)
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
@@ -99,7 +101,7 @@ class Verifier:
             InvalidToken: unknown, expired, of somebody who may not act, or issued for another resource.
             TooManyLookups: try again later.
         """
-        found = await self._cache.find(token) if _may_be_known(token) else None
+        found = await self._cache.find(token)
         if found is None:
             raise InvalidToken("unknown, expired, revoked, or of a user or client that is not active")
         info = found.info
@@ -118,6 +120,7 @@ class Verifier:
             resource=resource,
             expires_at=info.expires_at,
             connection_id=getattr(info, "connection_id", None),
+            user_id=found.user_id,
         )
 
 
@@ -131,10 +134,13 @@ def _may_be_known(token: str) -> bool:
 
 
 async def _look_up(token: str) -> _Verified | None:
-    info = await first_of(conf.token_lookups())(token)
+    async with own_connections():
+        info = await first_of(conf.token_lookups())(token)
     if info is None:
         return None
-    return _Verified(info, info.user.is_active, with_implied(info.scopes), getattr(info, "depends_on", ()))
+    user = info.user
+    depends_on = getattr(info, "depends_on", ())
+    return _Verified(info, user.pk, user.is_active, with_implied(info.scopes), depends_on)
 
 
 def first_of(lookups: Sequence[TokenLookup]) -> TokenLookup:
