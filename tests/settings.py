@@ -16,6 +16,7 @@ for name in (
     "EMAIL_URL",
     "SITE_NAME",
     "ALLOW_SIGNUP",
+    "ANONYMOUS_TOOLS",
     "CLIENT_ID_METADATA_DOCUMENTS",
     "REDIS_URL",
     "LOG_LEVEL",
