@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -138,7 +138,15 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     language = _language(request.headers.get("accept-language", "") if request is not None else "")
     async with own_connections():
         with acting_as(identity), translation.override(language), timezone.override(None):
-            return await call_next(ctx)
+            result = await call_next(ctx)
+    if identity is not None and identity.is_anonymous and ctx.method in _LISTS:
+        return _not_to_be_kept(result)
+    return result
+
+
+def _not_to_be_kept(result: HandlerResult) -> HandlerResult:
+    """Let a client ask for the list again once it has signed in: the SDKs keep lists for as long as a client lives."""
+    return {**result, "ttlMs": 0} if isinstance(result, Mapping) and "ttlMs" in result else result
 
 
 def may_be_anonymous(method: Any) -> bool:
