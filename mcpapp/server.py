@@ -139,14 +139,27 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     async with own_connections():
         with acting_as(identity), translation.override(language), timezone.override(None):
             result = await call_next(ctx)
-    if identity is not None and identity.is_anonymous and ctx.method in _LISTS:
-        return _not_to_be_kept(result)
+    if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
+        return _for_nobody(ctx.method, result)
     return result
 
 
-def _not_to_be_kept(result: HandlerResult) -> HandlerResult:
-    """Let a client ask for the list again once it has signed in: the SDKs keep lists for as long as a client lives."""
-    return {**result, "ttlMs": 0} if isinstance(result, Mapping) and "ttlMs" in result else result
+def _for_nobody(method: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a caller who has not signed in is told.
+
+    A list is not to be kept: the SDKs keep lists for as long as a client lives, beyond signing in. Nothing can be
+    subscribed to: some clients do so as soon as they have discovered that they could, and take a challenge for the end.
+    """
+    changed = dict(result)
+    if method in _LISTS and "ttlMs" in result:
+        changed["ttlMs"] = 0
+    if method == "server/discover" and isinstance(capabilities := result.get("capabilities"), Mapping):
+        subscribing = {"listChanged", "subscribe"}
+        changed["capabilities"] = {
+            name: {key: value for key, value in options.items() if key not in subscribing}
+            for name, options in capabilities.items()
+        }
+    return changed
 
 
 def may_be_anonymous(method: Any) -> bool:

@@ -32,3 +32,14 @@ async def test_a_list_of_the_older_protocol_has_nothing_to_say_about_keeping_it(
     result = payload(await send(endpoint, None, "tools/list"))["result"]
     assert [tool["name"] for tool in result["tools"]] == ["public-info"]
     assert "ttlMs" not in result
+
+
+async def test_nobody_is_told_of_subscriptions_which_need_signing_in(endpoint: httpx2.AsyncClient, alice: Any) -> None:
+    """The Inspector subscribes as soon as it may, and lists no tools once that is answered 401."""
+    token = await sync_to_async(make_token)(alice)
+    before = payload(await send(endpoint, None, "server/discover", era=MODERN))["result"]
+    after = payload(await send(endpoint, token, "server/discover", era=MODERN))["result"]
+    assert before["capabilities"] == {"prompts": {}, "resources": {}, "tools": {}}
+    assert before | {"capabilities": None} == after | {"capabilities": None}
+    assert after["capabilities"]["tools"] == {"listChanged": True}
+    assert (await send(endpoint, None, "subscriptions/listen", {"notifications": {}}, era=MODERN)).status_code == 401
