@@ -78,7 +78,9 @@ class PythonSDK:
         self.visits: list[str] = []
         self.requests: list[str] = []
         self.answer = ""
-        redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
+        # A restarted program comes back to the callback that it registered.
+        known = keyring.client.redirect_uris if keyring.client else None
+        redirect_uri = str(known[0]) if known else f"http://127.0.0.1:{free_port()}/callback"
         self.provider = OAuthClientProvider(
             url,
             OAuthClientMetadata.model_validate(
@@ -142,3 +144,18 @@ def installed_typescript(program: str) -> str:
     """Return the program if its SDK is installed."""
     installed(f"@modelcontextprotocol/{'sdk' if program == 'typescript_v1.mjs' else 'client'}/package.json")
     return program
+
+
+# The Inspector
+
+
+def inspector(desk: Desk, url: str, era: str, method: str, tool: str = "") -> dict[str, Any]:
+    """Run one command of the Inspector's CLI; return the result that it printed."""
+    launcher = installed("@modelcontextprotocol/inspector/clients/launcher/build/index.js")
+    # Its default callback port may be taken by another Inspector on this machine.
+    callback = ["--callback-url", "http://127.0.0.1:0/oauth/callback"]
+    wire = ["--transport", "http", "--protocol-era", era, "--format", "json"]
+    what = ["--method", method, *(["--tool-name", tool] if tool else [])]
+    said = desk.run(node(), launcher, "--cli", url, *wire, *callback, *what).stdout
+    result: dict[str, Any] = json.loads(said)["result"]
+    return result

@@ -18,7 +18,7 @@ from mcp.client.auth import OAuthFlowError
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from tests.clients.desk import Desk, end_group, installed, node
-from tests.clients.drivers import ERAS, Keyring, PythonSDK, assert_both_tools, assert_names, run, typescript
+from tests.clients.drivers import ERAS, Keyring, PythonSDK, assert_both_tools, assert_names, inspector, run, typescript
 from tests.clients.person import Person
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
@@ -220,17 +220,7 @@ def said_json(log: str, after: str) -> Any:
 
 @pytest.mark.parametrize("era", ["legacy", "modern", "auto"])
 def test_the_inspector_logs_in_and_calls_the_tools(url: str, desk: Desk, era: str) -> None:
-    def inspect(*method: str) -> dict[str, Any]:
-        # Its default callback port may be taken by another Inspector on this machine.
-        callback = ["--callback-url", "http://127.0.0.1:0/oauth/callback"]
-        wire = ["--transport", "http", "--protocol-era", era, "--format", "json"]
-        launcher = installed("@modelcontextprotocol/inspector/clients/launcher/build/index.js")
-        answer: dict[str, Any] = json.loads(desk.run(node(), launcher, "--cli", url, *wire, *callback, *method).stdout)[
-            "result"
-        ]
-        return answer
-
-    assert_names("demo", inspect("--method", "tools/call", "--tool-name", "protected-data"))
+    assert_names("demo", inspector(desk, url, era, "tools/call", "protected-data"))
     assert desk.sign_ins() == 1
-    assert_both_tools([tool["name"] for tool in inspect("--method", "tools/list")["tools"]])
+    assert_both_tools([tool["name"] for tool in inspector(desk, url, era, "tools/list")["tools"]])
     assert desk.sign_ins() == 1, "the second command uses the stored login"
