@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -183,12 +183,33 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     async with own_connections():
         with acting_as(identity), translation.override(language), timezone.override(None):
             try:
-                return await call_next(ctx)
+                result = await call_next(ctx)
             except (MCPError, ValidationError):
                 raise
             except Exception as error:  # to older clients the SDK would tell its text
                 logger.exception("%s failed.", ctx.method)
                 raise MCPError(code=INTERNAL_ERROR, message="Internal server error") from error
+    if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
+        return _for_nobody(ctx.method, result)
+    return result
+
+
+def _for_nobody(method: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a caller who has not signed in is told.
+
+    A list is not to be kept: the SDKs keep lists for as long as a client lives, beyond signing in. Nothing can be
+    subscribed to: some clients do so as soon as they have discovered that they could, and take a challenge for the end.
+    """
+    changed = dict(result)
+    if method in _LISTS and "ttlMs" in result:
+        changed["ttlMs"] = 0
+    if method == "server/discover" and isinstance(capabilities := result.get("capabilities"), Mapping):
+        subscribing = {"listChanged", "subscribe"}
+        changed["capabilities"] = {
+            name: {key: value for key, value in options.items() if key not in subscribing}
+            for name, options in capabilities.items()
+        }
+    return changed
 
 
 def may_be_anonymous(method: Any) -> bool:
