@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import select
 import sqlite3
@@ -96,6 +97,7 @@ class Notifications:
         self._own_channel = f"{CHANNEL}_{secrets.token_hex(8)}"
         self._trusted_until = 0.0
         self._connection: Any = None
+        self._socket: int | None = None
         self._poll: Any = None
         self._lost = asyncio.Event()
         self._proofs: dict[str, float] = {}
@@ -104,8 +106,7 @@ class Notifications:
 
     def are_known(self) -> bool:
         """Take in what has reached this process, and return whether that is all there is."""
-        if self._connection is not None and self._poll.poll(0):
-            self._take_in()
+        self._take_in()
         return time.monotonic() < self._trusted_until
 
     def start(self) -> None:
@@ -154,16 +155,18 @@ class Notifications:
             await connection.close()
             raise
         self._connection = connection
+        # A descriptor of our own: libpq closes its own the moment it finds the connection lost, and what is closed, or
+        # somebody else's by then, can be neither watched nor left alone.
+        self._socket = os.dup(connection.pgconn.socket)
         self._poll = select.poll()
-        self._poll.register(connection.pgconn.socket, select.POLLIN)
-        asyncio.get_running_loop().add_reader(connection.pgconn.socket, self._take_in)
+        self._poll.register(self._socket, select.POLLIN)
+        asyncio.get_running_loop().add_reader(self._socket, self._take_in)
         self._forget(None)  # what was kept until now may have changed while nobody listened
 
     async def _disconnect(self) -> None:
         self._distrust()
         connection, self._connection = self._connection, None
         if connection is not None:
-            asyncio.get_running_loop().remove_reader(connection.pgconn.socket)
             await connection.close()
 
     async def _prove(self) -> None:
@@ -174,16 +177,13 @@ class Notifications:
         await self._reader.fetch(f"SELECT pg_notify('{self._own_channel}', %s)", proof)
 
     def _take_in(self) -> None:
-        """Read what the socket holds."""
-        connection = self._connection
-        if connection is None:
-            return
+        """Read all that the socket holds: more than one read takes, or a last word and then the end."""
         try:
-            connection.pgconn.consume_input()
-            while (notification := connection.pgconn.notifies()) is not None:
-                self._receive(notification.relname.decode(), notification.extra.decode())
-        except Exception:  # psycopg.OperationalError; a socket that is not one any more
-            asyncio.get_running_loop().remove_reader(connection.pgconn.socket)
+            while self._socket is not None and self._poll.poll(0):
+                self._connection.pgconn.consume_input()
+                while (notification := self._connection.pgconn.notifies()) is not None:
+                    self._receive(notification.relname.decode(), notification.extra.decode())
+        except Exception:  # psycopg.OperationalError, above all
             self._distrust()
 
     def _receive(self, channel: str, text: str) -> None:
@@ -198,6 +198,10 @@ class Notifications:
             self._forget(None if text == "*" else [text])
 
     def _distrust(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            os.close(self._socket)
+            self._socket = None
         self._trusted_until = 0.0
         self._proofs.clear()
         self._lost.set()
