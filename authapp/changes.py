@@ -22,7 +22,7 @@ from django.db import router
 from oauth2_provider.models import get_access_token_model
 
 from authapp import direct
-from authapp.triggers import CHANNEL, missing_triggers
+from authapp.triggers import CHANNEL, STATE, missing_triggers
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +99,7 @@ class Notifications:
         self._connection: Any = None
         self._socket: int | None = None
         self._poll: Any = None
+        self._triggers: str | None = None
         self._lost = asyncio.Event()
         self._proofs: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -147,6 +148,8 @@ class Notifications:
             keepalives_count=2,
         )
         try:
+            # First: what is changed between this and the check that follows shows at the next proof.
+            (self._triggers,) = await (await connection.execute(STATE)).fetchone()
             if missing := await missing_triggers(connection):
                 raise LookupError(f"run `manage.py migrate`: no trigger watches {', '.join(missing)}")
             await connection.execute(f'LISTEN "{CHANNEL}"')
@@ -174,7 +177,10 @@ class Notifications:
         proof = secrets.token_hex(8)
         self._proofs = {known: at for known, at in self._proofs.items() if at + TRUST_SECONDS > time.monotonic()}
         self._proofs[proof] = time.monotonic()
-        await self._reader.fetch(f"SELECT pg_notify('{self._own_channel}', %s)", proof)
+        statement = f"SELECT ({STATE}) FROM pg_notify('{self._own_channel}', %s)"  # noqa: S608  (names of our own)
+        row = await self._reader.fetch(statement, proof)
+        if row is None or row[0] != self._triggers:
+            self._distrust()  # a change may have told nobody; connecting says which trigger is missing
 
     def _take_in(self) -> None:
         """Read all that the socket holds: more than one read takes, or a last word and then the end."""

@@ -97,6 +97,13 @@ def remove(apps: Any, schema_editor: Any) -> None:
         schema_editor.execute("DROP FUNCTION IF EXISTS star_access_changed() CASCADE")
 
 
+STATE = (
+    "SELECT string_agg(concat(t.oid, ' ', t.xmin, ' ', t.tgenabled), ',' ORDER BY t.oid) FROM pg_trigger t"
+    " WHERE starts_with(t.tgname::text, 'star_access_')"
+)
+"""A text that is another one after somebody made, dropped or switched a trigger."""
+
+
 async def missing_triggers(connection: Any) -> list[str]:
     """Return the tables that a psycopg connection finds without all of their triggers, or with some switched off."""
     from django.apps import apps

@@ -191,6 +191,30 @@ def _is_good(answer: Any) -> bool:
     return answer.is_accepted and '"isError":true' not in answer.body
 
 
+def test_while_a_trigger_is_missing_nothing_is_kept(postgresql: Workers) -> None:
+    other = postgresql.grant()
+    until_kept_everywhere(postgresql, other.token)
+    grant = postgresql.grant()
+    switch = "ALTER TABLE oauth2_provider_accesstoken {} TRIGGER star_access_update"
+    postgresql.execute(switch.format("DISABLE"))
+    try:
+        for worker in range(len(postgresql.servers)):
+            until(lambda worker=worker: not keeps(postgresql, worker, other.token), f"worker {worker} keeps")
+        with Callers(postgresql, grant.token) as callers:
+            callers.wait_until_warm()
+            postgresql.execute("UPDATE oauth2_provider_accesstoken SET expires = created WHERE id = ?", grant.row)
+            committed = time.monotonic()
+            callers.wait_for_more(committed)
+        assert not [answer for answer in callers.answers if answer.is_accepted and answer.begun > committed]
+        assert_works(postgresql, other.token)
+    finally:
+        postgresql.execute(switch.format("ENABLE"))
+    until_kept_everywhere(postgresql, other.token)
+    for log in postgresql.logs():
+        assert "no trigger watches oauth2_provider_accesstoken" in log
+        assert "listened for again" in log
+
+
 def test_a_backup_put_in_the_place_of_the_database_is_noticed(tmp_path: Path, live_databases: LiveDatabases) -> None:
     if not live_databases.is_sqlite:
         pytest.skip("only SQLite is a file that one can replace")
