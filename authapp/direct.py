@@ -52,8 +52,10 @@ async def open_reader(alias: str) -> Reader | None:
     """Open a reader for the event loop this runs on; None for a kind of database that has none."""
     connection = connections[alias]
     found: Reader | None = None
-    if connection.vendor == "sqlite" and (name := str(connection.settings_dict["NAME"])) and ":memory:" not in name:
-        found = SQLiteReader(alias, Path(name))
+    if connection.vendor == "sqlite":
+        name = str(connection.settings_dict["NAME"])
+        if name != ":memory:" and not name.startswith("file:"):  # which may be in memory as well
+            found = SQLiteReader(alias, Path(name))
     elif connection.vendor == "postgresql":
         found = PostgreSQLReader(alias)
     if found is not None:
@@ -163,11 +165,14 @@ async def connect(alias: str, **options: Any) -> Any:
     Raises:
         psycopg.Error, OSError, TimeoutError: there is none to be had.
     """
-    import psycopg  # only installed where it is needed
+    import psycopg.sql  # only installed where it is needed
 
     parameters = connections[alias].get_connection_params()
     parameters.pop("cursor_factory", None)
     parameters.pop("prepare_threshold", None)
-    return await psycopg.AsyncConnection.connect(
+    connection = await psycopg.AsyncConnection.connect(
         **{"connect_timeout": CONNECT_SECONDS} | parameters | options, autocommit=True, prepare_threshold=5
     )
+    if role := connections[alias].settings_dict["OPTIONS"].get("assume_role"):
+        await connection.execute(psycopg.sql.SQL("SET ROLE {}").format(psycopg.sql.Identifier(role)))
+    return connection

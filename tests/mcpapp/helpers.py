@@ -24,16 +24,24 @@ ACCEPT = "application/json, text/event-stream"
 MODERN = "2026-07-28"
 
 
-def make_token(user: Any, *, scope: str = "mcp:tools", resource: list[str] | None = None, seconds: int = 3600) -> str:
+def make_token(
+    user: Any,
+    *,
+    scope: str = "mcp:tools",
+    resource: list[str] | None = None,
+    seconds: int = 3600,
+    application: Application | None = None,
+) -> str:
     """Store an access token and return it."""
-    application, _ = Application.objects.get_or_create(
-        name="Tester",
-        defaults={
-            "redirect_uris": CALLBACK,
-            "client_type": Application.CLIENT_PUBLIC,
-            "authorization_grant_type": Application.GRANT_AUTHORIZATION_CODE,
-        },
-    )
+    if application is None:
+        application, _ = Application.objects.get_or_create(
+            name="Tester",
+            defaults={
+                "redirect_uris": CALLBACK,
+                "client_type": Application.CLIENT_PUBLIC,
+                "authorization_grant_type": Application.GRANT_AUTHORIZATION_CODE,
+            },
+        )
     token = generate_access_token()
     get_access_token_model().objects.create(
         user=user,
