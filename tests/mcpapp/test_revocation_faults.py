@@ -208,7 +208,7 @@ def test_while_a_trigger_is_missing_nothing_is_kept(postgresql: Workers) -> None
         assert not [answer for answer in callers.answers if answer.is_accepted and answer.begun > committed]
         assert_works(postgresql, other.token)
     finally:
-        postgresql.execute(switch.format("ENABLE"))
+        postgresql.execute(switch.format("ENABLE ALWAYS"))
     until_kept_everywhere(postgresql, other.token)
     for log in postgresql.logs():
         assert "no trigger watches oauth2_provider_accesstoken" in log

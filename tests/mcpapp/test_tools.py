@@ -250,12 +250,16 @@ async def test_reading_who_is_calling_makes_no_query(alice: Any, endpoint: httpx
     with acting_as(identity(alice, "mcp:tools")):
 
         def count() -> int:
-            with pytest.MonkeyPatch.context() as patch:
-                queries: list[str] = []
-                patch.setattr(connection, "execute_wrappers", [lambda *a: queries.append("x") or a[0](*a[1:])])
+            queries: list[str] = []
+
+            def note(execute: Any, *arguments: Any) -> Any:
+                queries.append(arguments[0])
+                return execute(*arguments)
+
+            with connection.execute_wrapper(note):
                 assert str(current_user()) == "alice"
                 assert current_identity().user.get_full_name() == "Alice"
-                return len(queries)
+            return len(queries)
 
         assert await sync_to_async(count)() == 0
 
