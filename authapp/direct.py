@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from django.db import OperationalError, connections
 
 CONNECT_SECONDS = 5
-READ_SECONDS = 10
+READ_SECONDS = 4
+"""psycopg may take another ten to give up a statement, but only for the one whose statement it is."""
 
 Row = Sequence[Any]
 
@@ -127,20 +128,28 @@ class PostgreSQLReader:
         self._lock = asyncio.Lock()
 
     async def fetch(self, statement: str, parameter: str) -> Row | None:
-        """Return the first row; after a failure once more, on a new connection: the old one may have been long dead."""
+        """Return the first row, within a time that includes the wait for those who asked before."""
         import psycopg  # only installed where it is needed
 
-        async with self._lock:
-            for last in (False, True):
-                try:
-                    async with asyncio.timeout(READ_SECONDS):
-                        cursor = await (await self._connected()).execute(statement, (parameter,), prepare=True)
-                        row: Row | None = await cursor.fetchone()
-                    return row
-                except (psycopg.Error, OSError, TimeoutError) as error:
-                    await self.close()
-                    if last:
-                        raise OperationalError(str(error)) from error
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._lock:
+                return await self._fetch(statement, parameter)
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise OperationalError(str(error) or "The database took too long.") from error
+
+    async def _fetch(self, statement: str, parameter: str) -> Row | None:
+        """Return the first row; after a failure once more, on a new connection: the old one may have been long dead."""
+        import psycopg
+
+        for last in (False, True):
+            try:
+                cursor = await (await self._connected()).execute(statement, (parameter,), prepare=True)
+                row: Row | None = await cursor.fetchone()
+                return row
+            except BaseException as error:  # also when it is given up: what the connection does then is not known
+                await self.close()
+                if last or not isinstance(error, psycopg.Error | OSError):
+                    raise
         raise AssertionError("unreachable")
 
     async def close(self) -> None:
