@@ -127,6 +127,7 @@ if _database["ENGINE"] == "django.db.backends.sqlite3":
 else:
     # Calls under /star take a connection from this pool and give it back: they live outside Django's
     # request cycle (see mcpapp.database).
+    _database["CONN_HEALTH_CHECKS"] = True  # after a restart of the database, no request gets one of the dead ones
     _pool_size = read(env.int, "DATABASE_POOL_SIZE", "a whole number", default=20)
     _database["OPTIONS"] = {
         "pool": {"min_size": 1, "max_size": _pool_size, "timeout": 10},
