@@ -12,6 +12,7 @@ import hmac
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
@@ -74,8 +75,12 @@ def is_marked(token: str) -> bool:
 
 
 def _mark(body: str, key: str | bytes) -> str:
-    salted = hashlib.sha256(b"authapp.tokens:" + (key.encode() if isinstance(key, str) else key)).digest()
-    return base64.urlsafe_b64encode(hmac.digest(salted, body.encode(), "sha256"))[:_MARK_LENGTH].decode()
+    return base64.urlsafe_b64encode(hmac.digest(_salted(key), body.encode(), "sha256"))[:_MARK_LENGTH].decode()
+
+
+@lru_cache(maxsize=16)
+def _salted(key: str | bytes) -> bytes:
+    return hashlib.sha256(b"authapp.tokens:" + (key.encode() if isinstance(key, str) else key)).digest()
 
 
 def may_be_known(token: str) -> bool:
