@@ -67,7 +67,7 @@ def generate_access_token(request: Any = None) -> str:
 
 def is_marked(token: str) -> bool:
     """Return whether a token was made here, by a key that is not retired yet (SECRET_KEY_FALLBACKS)."""
-    if not token.isascii():
+    if not token.isascii() or not token.startswith(PREFIX):
         return False
     body, mark = token[:-_MARK_LENGTH], token[-_MARK_LENGTH:]
     keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
@@ -75,7 +75,8 @@ def is_marked(token: str) -> bool:
 
 
 def _mark(body: str, key: str | bytes) -> str:
-    return base64.urlsafe_b64encode(hmac.digest(_salted(key), body.encode(), "sha256"))[:_MARK_LENGTH].decode()
+    # Keyed BLAKE2 is a MAC by itself (RFC 7693), and costs a third of HMAC in a process that is busy with other things.
+    return base64.urlsafe_b64encode(hashlib.blake2b(body.encode(), key=_salted(key), digest_size=12).digest()).decode()
 
 
 @lru_cache(maxsize=16)
