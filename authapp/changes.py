@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import secrets
 import select
 import sqlite3
@@ -17,20 +18,22 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Protocol
 
-from django.db import router
+from django.contrib.auth import get_user_model
+from django.db import connections, router
 from oauth2_provider.models import get_access_token_model
 
 from authapp import direct
-from authapp.triggers import CHANNEL, missing_triggers
+from authapp.models import Application, Connection
+from authapp.triggers import CHANNEL, STATE, missing_triggers
 
 logger = logging.getLogger(__name__)
 
 Forget = Callable[[Collection[str] | None], None]
 """Takes the keys of what changed, like `token:<SHA-256>`, `user:5`, `client:7`; None for everything."""
 
-PROOF_SECONDS = 1.0
+PROOF_SECONDS = 0.25
 """How often a notification is sent to ourselves."""
-TRUST_SECONDS = 3.0
+TRUST_SECONDS = 1.0
 """For how long one that arrived proves that the next would."""
 RETRY_SECONDS = 0.5
 
@@ -45,8 +48,9 @@ class Feed(Protocol):
 @asynccontextmanager
 async def open_feed(forget: Forget) -> AsyncIterator[Feed]:
     """Open the feed of the database that access tokens are in, and the connection they are read by."""
-    alias = router.db_for_read(get_access_token_model())
-    reader = await direct.open_reader(alias)
+    models = (get_access_token_model(), get_user_model(), Application, Connection)
+    alias, *others = {router.db_for_write(model) for model in models}  # replicas are behind, and tell of nothing
+    reader = await direct.open_reader(alias) if not others else None
     async with AsyncExitStack() as stack:
         stack.push_async_callback(direct.close_reader)
         if isinstance(reader, direct.SQLiteReader):
@@ -56,8 +60,18 @@ async def open_feed(forget: Forget) -> AsyncIterator[Feed]:
             stack.push_async_callback(feed.close)
             feed.start()
             yield feed
+        elif others or connections[alias].vendor == "sqlite":
+            yield Nothing()
         else:
             yield ShortMemory(forget)
+
+
+class Nothing:
+    """A SQLite database in memory, or several databases: no change is told, so nothing may be kept."""
+
+    def are_known(self) -> bool:
+        """Return False."""
+        return False
 
 
 class DataVersion:
@@ -96,7 +110,9 @@ class Notifications:
         self._own_channel = f"{CHANNEL}_{secrets.token_hex(8)}"
         self._trusted_until = 0.0
         self._connection: Any = None
+        self._socket: int | None = None
         self._poll: Any = None
+        self._triggers: str | None = None
         self._lost = asyncio.Event()
         self._proofs: dict[str, float] = {}
         self._task: asyncio.Task[None] | None = None
@@ -104,8 +120,7 @@ class Notifications:
 
     def are_known(self) -> bool:
         """Take in what has reached this process, and return whether that is all there is."""
-        if self._connection is not None and self._poll.poll(0):
-            self._take_in()
+        self._take_in()
         return time.monotonic() < self._trusted_until
 
     def start(self) -> None:
@@ -146,6 +161,8 @@ class Notifications:
             keepalives_count=2,
         )
         try:
+            # First: what is changed between this and the check that follows shows at the next proof.
+            (self._triggers,) = await (await connection.execute(STATE)).fetchone()
             if missing := await missing_triggers(connection):
                 raise LookupError(f"run `manage.py migrate`: no trigger watches {', '.join(missing)}")
             await connection.execute(f'LISTEN "{CHANNEL}"')
@@ -154,16 +171,18 @@ class Notifications:
             await connection.close()
             raise
         self._connection = connection
+        # A descriptor of our own: libpq closes its own the moment it finds the connection lost, and what is closed, or
+        # somebody else's by then, can be neither watched nor left alone.
+        self._socket = os.dup(connection.pgconn.socket)
         self._poll = select.poll()
-        self._poll.register(connection.pgconn.socket, select.POLLIN)
-        asyncio.get_running_loop().add_reader(connection.pgconn.socket, self._take_in)
+        self._poll.register(self._socket, select.POLLIN)
+        asyncio.get_running_loop().add_reader(self._socket, self._take_in)
         self._forget(None)  # what was kept until now may have changed while nobody listened
 
     async def _disconnect(self) -> None:
         self._distrust()
         connection, self._connection = self._connection, None
         if connection is not None:
-            asyncio.get_running_loop().remove_reader(connection.pgconn.socket)
             await connection.close()
 
     async def _prove(self) -> None:
@@ -171,19 +190,19 @@ class Notifications:
         proof = secrets.token_hex(8)
         self._proofs = {known: at for known, at in self._proofs.items() if at + TRUST_SECONDS > time.monotonic()}
         self._proofs[proof] = time.monotonic()
-        await self._reader.fetch(f"SELECT pg_notify('{self._own_channel}', %s)", proof)
+        statement = f"SELECT ({STATE}) FROM pg_notify('{self._own_channel}', %s)"  # noqa: S608  (names of our own)
+        row = await self._reader.fetch(statement, proof)
+        if row is None or row[0] != self._triggers:
+            self._distrust()  # a change may have told nobody; connecting says which trigger is missing
 
     def _take_in(self) -> None:
-        """Read what the socket holds."""
-        connection = self._connection
-        if connection is None:
-            return
+        """Read all that the socket holds: more than one read takes, or a last word and then the end."""
         try:
-            connection.pgconn.consume_input()
-            while (notification := connection.pgconn.notifies()) is not None:
-                self._receive(notification.relname.decode(), notification.extra.decode())
-        except Exception:  # psycopg.OperationalError; a socket that is not one any more
-            asyncio.get_running_loop().remove_reader(connection.pgconn.socket)
+            while self._socket is not None and self._poll.poll(0):
+                self._connection.pgconn.consume_input()
+                while (notification := self._connection.pgconn.notifies()) is not None:
+                    self._receive(notification.relname.decode(), notification.extra.decode())
+        except Exception:  # psycopg.OperationalError, above all
             self._distrust()
 
     def _receive(self, channel: str, text: str) -> None:
@@ -198,6 +217,10 @@ class Notifications:
             self._forget(None if text == "*" else [text])
 
     def _distrust(self) -> None:
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            os.close(self._socket)
+            self._socket = None
         self._trusted_until = 0.0
         self._proofs.clear()
         self._lost.set()

@@ -52,8 +52,10 @@ async def open_reader(alias: str) -> Reader | None:
     """Open a reader for the event loop this runs on; None for a kind of database that has none."""
     connection = connections[alias]
     found: Reader | None = None
-    if connection.vendor == "sqlite" and (name := str(connection.settings_dict["NAME"])) and ":memory:" not in name:
-        found = SQLiteReader(alias, Path(name))
+    if connection.vendor == "sqlite":
+        name = str(connection.settings_dict["NAME"])
+        if name != ":memory:" and not name.startswith("file:"):  # which may be in memory as well
+            found = SQLiteReader(alias, Path(name))
     elif connection.vendor == "postgresql":
         found = PostgreSQLReader(alias)
     if found is not None:
@@ -134,29 +136,31 @@ class PostgreSQLReader:
         """Return the first row; after a failure once more, on a new connection: the old one may have been long dead."""
         import psycopg  # only installed where it is needed
 
-        async with self._lock:
-            for last in (False, True):
+        try:
+            async with asyncio.timeout(READ_SECONDS), self._lock:  # waiting for one's turn counts too
                 try:
-                    async with asyncio.timeout(READ_SECONDS):
-                        cursor = await (await self._connected()).execute(statement, (parameter,), prepare=True)
-                        row: Row | None = await cursor.fetchone()
-                    return row
-                except (psycopg.Error, OSError, TimeoutError) as error:
-                    await self.close()
-                    if last:
-                        raise OperationalError(str(error)) from error
-        raise AssertionError("unreachable")
+                    return await self._read(statement, parameter)
+                except (psycopg.Error, OSError):
+                    return await self._read(statement, parameter)
+        except (psycopg.Error, OSError, TimeoutError) as error:
+            raise OperationalError(str(error) or "no answer in time") from error
+
+    async def _read(self, statement: str, parameter: str) -> Row | None:
+        if self._connection is None or self._connection.closed:
+            self._connection = await connect(self.alias)
+        try:
+            cursor = await self._connection.execute(statement, (parameter,), prepare=True)
+            row: Row | None = await cursor.fetchone()
+        except BaseException:  # cancelled, too: it is in the middle of something
+            await self.close()
+            raise
+        return row
 
     async def close(self) -> None:
         """Close the connection."""
         if self._connection is not None:
             await self._connection.close()
             self._connection = None
-
-    async def _connected(self) -> Any:
-        if self._connection is None or self._connection.closed:
-            self._connection = await connect(self.alias)
-        return self._connection
 
 
 async def connect(alias: str, **options: Any) -> Any:
@@ -165,11 +169,14 @@ async def connect(alias: str, **options: Any) -> Any:
     Raises:
         psycopg.Error, OSError, TimeoutError: there is none to be had.
     """
-    import psycopg  # only installed where it is needed
+    import psycopg.sql  # only installed where it is needed
 
     parameters = connections[alias].get_connection_params()
     parameters.pop("cursor_factory", None)
     parameters.pop("prepare_threshold", None)
-    return await psycopg.AsyncConnection.connect(
+    connection = await psycopg.AsyncConnection.connect(
         **{"connect_timeout": CONNECT_SECONDS} | parameters | options, autocommit=True, prepare_threshold=5
     )
+    if role := connections[alias].settings_dict["OPTIONS"].get("assume_role"):
+        await connection.execute(psycopg.sql.SQL("SET ROLE {}").format(psycopg.sql.Identifier(role)))
+    return connection

@@ -17,6 +17,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
+from django.db import router
 from django.db.models import OuterRef, Subquery
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
@@ -132,7 +133,8 @@ async def _read_with_orm(checksum: str) -> TokenRow | None:
     consent = Connection.objects.filter(user=OuterRef("user"), application=OuterRef("application"))
     token = (
         await get_access_token_model()
-        .objects.select_related("user", "application")
+        .objects.using(router.db_for_write(get_access_token_model()))
+        .select_related("user", "application")
         .annotate(connection_pk=Subquery(consent.values("pk")[:1]))
         .filter(token_checksum=checksum, user__isnull=False, application__isnull=False)
         .afirst()

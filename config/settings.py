@@ -288,6 +288,10 @@ MCPAPP = {
     "DEFAULT_SCOPES": ["mcp:tools"],
     "IMPLIED_SCOPES": IMPLIED_SCOPES,
     "TOOL_MODULES": ["mcpapp.tools"],
+    "ANONYMOUS_TOOLS": environment.boolean(env.str("ANONYMOUS_TOOLS", default="false"), "ANONYMOUS_TOOLS"),
+    "ANONYMOUS_SEES_PROTECTED": environment.boolean(
+        env.str("ANONYMOUS_SEES_PROTECTED", default="false"), "ANONYMOUS_SEES_PROTECTED"
+    ),
     "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
 }
 

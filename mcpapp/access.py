@@ -17,6 +17,7 @@ from typing import Any
 
 from asgiref.sync import sync_to_async
 from django.core.exceptions import PermissionDenied
+from django.db import Error as DatabaseError
 
 from mcpapp import conf
 from mcpapp.identity import Identity
@@ -142,16 +143,16 @@ class _Person:
 
     def may(self, access: Access) -> Any:
         """Return whether the person meets what is asked beyond scopes, or an awaitable of it."""
-        if access.permissions:
-            has_perms: Any = getattr(self.identity.user, "has_perms", None)
-            if has_perms is None or not has_perms(access.permissions):
-                return False
-        if access.groups and not access.groups & self.groups:
-            return False
-        if access.rule is None:
-            return True
         try:
-            answer = access.rule(self.identity)
+            if access.permissions:
+                has_perms: Any = getattr(self.identity.user, "has_perms", None)
+                if has_perms is None or not has_perms(access.permissions):
+                    return False
+            if access.groups and not access.groups & self.groups:
+                return False
+            answer = True if access.rule is None else access.rule(self.identity)
+        except DatabaseError:
+            raise
         except Exception as error:
             return _refused(access, error)
         return answer if inspect.isawaitable(answer) else answer is True
@@ -160,12 +161,14 @@ class _Person:
 async def _finished(access: Access, answer: Awaitable[bool]) -> bool:
     try:
         return await answer is True
+    except DatabaseError:
+        raise
     except Exception as error:
         return _refused(access, error)
 
 
 def _refused(access: Access, error: Exception) -> bool:
-    """Default deny: a rule that fails has not allowed anything."""
+    """Default deny: a rule, or a permission backend, that fails has not allowed anything."""
     if not isinstance(error, PermissionDenied):
-        logger.error("The rule %r failed; its caller was refused.", access.rule, exc_info=error)
+        logger.error("It could not be decided about %r; the caller was refused.", access, exc_info=error)
     return False

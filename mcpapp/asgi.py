@@ -275,9 +275,10 @@ def _is_open(message: dict[str, Any], wanted: Definition | None) -> bool:
 
     What does not exist is no more open than what is protected: names are not to be found out by trying.
     """
-    if message.get("method") in {"tools/call", "resources/read", "prompts/get"}:
+    method = message.get("method")
+    if method in ("tools/call", "resources/read", "prompts/get"):  # a tuple: not everything in JSON can be in a set
         return wanted is not None and wanted.access.public
-    return may_be_anonymous(message.get("method"))
+    return may_be_anonymous(method)
 
 
 def _step_up(identity: Identity, needed: frozenset[str]) -> Response:

@@ -142,7 +142,7 @@ def call_timeout_seconds() -> float:
 
 def call_concurrency() -> int:
     """Return how many calls of one tool run at once in a process if it sets no limit of its own; 0 for no limit."""
-    return int(_setting("CALL_CONCURRENCY", 32))
+    return int(_setting("CALL_CONCURRENCY", 16))
 
 
 def list_ttl_seconds() -> int:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Awaitable, Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from django.db import Error as DatabaseError
 from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from mcp.server.caching import CacheHint
@@ -16,17 +17,20 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, INVALID_REQUEST
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST
 from mcp_types import Prompt as ListedPrompt
 from mcp_types import Resource as ListedResource
 from mcp_types import ResourceTemplate as ListedTemplate
 from mcp_types import Tool as ListedTool
+from pydantic import AnyUrl, ValidationError
 
 from mcpapp import calls, conf
 from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
 from mcpapp.database import own_connections
 from mcpapp.identity import SCOPE_KEY, acting_as, current_identity
 from mcpapp.registry import Catalog, Definition, PromptDefinition, ResourceDefinition, ToolDefinition
+
+logger = logging.getLogger(__name__)
 
 ANONYMOUS_METHODS = frozenset(
     {
@@ -73,12 +77,52 @@ class Server(MCPServer[Any]):
         }
         match definition:
             case ToolDefinition():
-                self.add_tool(_guarded(definition, ToolError), annotations=definition.annotations, **known)
+                run = calls.prepared(definition.function, definition.options, ToolError)
+                self.add_tool(run, annotations=definition.annotations, **known)
             case ResourceDefinition():
-                declare = self.resource(definition.uri, mime_type=definition.mime_type, **known)
-                declare(_guarded(definition, _protocol_error))
+                run = calls.prepared(definition.function, definition.options, _protocol_error)
+                self.resource(definition.uri, mime_type=definition.mime_type, **known)(run)
             case PromptDefinition():
-                self.add_prompt(Prompt.from_function(_guarded(definition, _protocol_error), **known))
+                run = calls.prepared(definition.function, definition.options, _protocol_error)
+                self.add_prompt(Prompt.from_function(run, **known))
+
+    # What a caller may use is decided before anything else is: the names of its arguments are not for everybody either.
+    # The challenge at the door (`mcpapp.asgi`) is a courtesy that lets clients step up.
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
+        """Call a tool, if this caller may.
+
+        Raises:
+            ToolError: the caller may not, or the tool failed in a way that the caller can do something about.
+            UnexpectedToolError: it crashed.
+        """
+        await _admit(self._catalog.tools.get(name), ToolError)
+        return await super().call_tool(name, arguments, context)
+
+    async def read_resource(self, uri: AnyUrl | str, context: Any = None) -> Any:
+        """Read a resource, if this caller may.
+
+        Raises:
+            MCPError: the caller may not.
+            ResourceError: there is none, or it failed.
+        """
+        await _admit(self._catalog.resource_at(str(uri)), _protocol_error)
+        return await super().read_resource(uri, context)
+
+    async def get_prompt(self, name: str, arguments: dict[str, Any] | None = None, context: Any = None) -> Any:
+        """Render a prompt, if this caller may.
+
+        Raises:
+            MCPError: the caller may not, there is none, arguments are missing, or it failed.
+        """
+        await _admit(self._catalog.prompts.get(name), _protocol_error)
+        try:
+            return await super().get_prompt(name, arguments, context)
+        except ValueError as error:  # the SDK's; older clients would get no JSON-RPC code for it
+            if error.__cause__ is not None and error.__cause__.__cause__ is not None:
+                logger.exception("Prompt %r raised an unexpected exception", name)
+                raise MCPError(code=INTERNAL_ERROR, message=str(error)) from error
+            raise _protocol_error(str(error)) from error
 
     async def list_tools(self) -> list[ListedTool]:
         """Return the tools this caller may use, now or after one more consent."""
@@ -138,7 +182,34 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     language = _language(request.headers.get("accept-language", "") if request is not None else "")
     async with own_connections():
         with acting_as(identity), translation.override(language), timezone.override(None):
-            return await call_next(ctx)
+            try:
+                result = await call_next(ctx)
+            except (MCPError, ValidationError):
+                raise
+            except Exception as error:  # to older clients the SDK would tell its text
+                logger.exception("%s failed.", ctx.method)
+                raise MCPError(code=INTERNAL_ERROR, message="Internal server error") from error
+    if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
+        return _for_nobody(ctx.method, result)
+    return result
+
+
+def _for_nobody(method: str, result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a caller who has not signed in is told.
+
+    A list is not to be kept: the SDKs keep lists for as long as a client lives, beyond signing in. Nothing can be
+    subscribed to: some clients do so as soon as they have discovered that they could, and take a challenge for the end.
+    """
+    changed = dict(result)
+    if method in _LISTS and "ttlMs" in result:
+        changed["ttlMs"] = 0
+    if method == "server/discover" and isinstance(capabilities := result.get("capabilities"), Mapping):
+        subscribing = {"listChanged", "subscribe"}
+        changed["capabilities"] = {
+            name: {key: value for key, value in options.items() if key not in subscribing}
+            for name, options in capabilities.items()
+        }
+    return changed
 
 
 def may_be_anonymous(method: Any) -> bool:
@@ -153,24 +224,25 @@ def _language(accept_language: str) -> str:
     return translation.get_language_from_request(request)  # type: ignore[arg-type]
 
 
-def _guarded(definition: Definition, failure: Callable[[str], Exception]) -> Callable[..., Awaitable[Any]]:
-    """Decide about the caller where it runs; the challenge before it is a courtesy that lets clients step up."""
-    run = calls.prepared(definition.function, definition.options, failure)
-
-    @functools.wraps(definition.function)
-    async def call(*args: Any, **kwargs: Any) -> Any:
-        identity = current_identity()
-        match await decide(definition.access, identity):
-            case Decision.ALLOWED:
-                return await run(*args, **kwargs)
-            case Decision.NEEDS_SIGN_IN:
-                raise failure(_("Sign in to use this."))
-            case Decision.NEEDS_SCOPES:
-                missing = " ".join(sorted(definition.access.scopes - identity.scopes))
-                raise failure(_("This needs the scope %s, which was not granted.") % missing)
-        raise failure(_("You may not use this."))
-
-    return call
+async def _admit(definition: Definition | None, failure: Callable[[str], Exception]) -> None:
+    """Raise what a caller is told who may not use something; what is not declared here does not exist for the SDK."""
+    if definition is None:
+        return
+    identity = current_identity()
+    try:
+        decision = await decide(definition.access, identity)
+    except DatabaseError as error:  # the SDK would tell the client its text
+        logger.exception("It could not be decided who may use %s.", definition.name)
+        raise failure(_("The database does not answer right now. Try again shortly.")) from error
+    match decision:
+        case Decision.ALLOWED:
+            return
+        case Decision.NEEDS_SIGN_IN:
+            raise failure(_("Sign in to use this."))
+        case Decision.NEEDS_SCOPES:
+            missing = " ".join(sorted(definition.access.scopes - identity.scopes))
+            raise failure(_("This needs the scope %s, which was not granted.") % missing)
+    raise failure(_("You may not use this."))
 
 
 def _protocol_error(text: str) -> MCPError:

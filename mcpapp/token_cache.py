@@ -110,6 +110,14 @@ class TokenCache(Generic[FoundT]):
             for key in self._dependents.pop(name, ()):
                 self._drop(key)
 
+    def close(self) -> None:
+        """Forget everything, and wait for no lookup any more: its event loop may end."""
+        self.feed = None
+        self.forget(None)
+        for flight in self._flights.values():
+            flight.task.cancel()
+        self._flights.clear()
+
     async def _fly(self, key: bytes, token: str, are_known: bool) -> FoundT | None:
         """Look a token up in a task of its own: the client that asked first may leave, others wait for it too."""
         if self._lookups >= MAXIMUM_LOOKUPS:

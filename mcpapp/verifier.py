@@ -91,8 +91,7 @@ class Verifier:
             try:
                 yield
             finally:
-                self._cache.feed = None
-                self._cache.forget(None)
+                self._cache.close()
 
     async def verify(self, token: str, resource: str) -> Identity:
         """Return who is calling with an access token.

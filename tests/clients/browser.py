@@ -1,8 +1,8 @@
 """The browser of a client that opens one by itself: `python -m tests.clients.browser URL`.
 
 The person of STAR_PERSON (name:password) approves, and the answer is delivered to the client's loopback callback.
-STAR_BROWSER_PROFILE is a file that keeps their cookies. STAR_BROWSER_LOG gets each URL opened and each failure, because
-clients throw away our output.
+STAR_BROWSER_PROFILE is a file that keeps their cookies. STAR_BROWSER_LOG gets each URL opened, how many consent pages
+were answered and each failure, because clients throw away our output.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ def main(url: str) -> int:
     note(f"OPENED {url}")
     try:
         with Person(username, password, Path(profile) if profile else None) as person:
-            deliver(person.approve(url))
+            answer = person.approve(url)
+            note(f"CONSENTS {person.consents}")
+            deliver(answer)
     except (AssertionError, httpx2.HTTPError) as error:
         note(f"FAILED {error!r}")
         return 1

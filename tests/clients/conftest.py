@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.clients.desk import Desk
 from tests.clients.person import Person
 
 
@@ -25,3 +26,8 @@ def profile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def person(profile: Path) -> Iterator[Person]:
     with Person("demo", "demo", profile) as person:
         yield person
+
+
+@pytest.fixture
+def desk(tmp_path: Path, profile: Path) -> Desk:
+    return Desk(tmp_path, profile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -91,7 +92,15 @@ class Desk:
 
     def sign_ins(self) -> int:
         """How many times a client sent this person to the authorize page."""
-        return self.browser_said().count("OPENED ")
+        return len(self.visits())
+
+    def visits(self) -> list[str]:
+        """The authorize pages that clients opened."""
+        return re.findall(r"^OPENED (.*)$", self.browser_said(), re.MULTILINE)
+
+    def consents(self) -> int:
+        """How many consent pages this person answered."""
+        return sum(map(int, re.findall(r"^CONSENTS (\d+)$", self.browser_said(), re.MULTILINE)))
 
 
 def end_group(client: subprocess.Popen[str]) -> None:

@@ -18,11 +18,15 @@ TIMEOUT_SECONDS = 30
 
 
 class Person:
-    """Somebody with an account, and a browser that keeps their cookies: with a profile file, after it is closed too."""
+    """Somebody with an account, and a browser that keeps their cookies: with a profile file, after it is closed too.
+
+    `consents` counts the consent pages that they answered.
+    """
 
     def __init__(self, username: str, password: str, profile: Path | None = None) -> None:
         self.username = username
         self.password = password
+        self.consents = 0
         self.cookies = LWPCookieJar(profile)
         if profile and profile.exists():
             self.cookies.load(ignore_discard=True)
@@ -67,6 +71,7 @@ class Person:
                     raise AssertionError(page.says(f"{self.username} was asked to sign in again after signing in"))
                 filled = form.filled(login=self.username, password=self.password)
             elif form := page.form_with_button("allow"):
+                self.consents += 1
                 filled = form.filled(allow="" if deny else "true")
             else:
                 raise AssertionError(page.says("neither a sign-in form nor a consent form is here"))

@@ -10,7 +10,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import httpx2
 import pytest
@@ -23,11 +22,6 @@ pytestmark = [pytest.mark.live, pytest.mark.clients]
 
 SUITE = "@modelcontextprotocol/conformance/dist/index.js"
 CHECKS = {"authorization-server-metadata", "authorization-server-metadata-cimd", "authorization-code-grant"}
-
-
-@pytest.fixture
-def desk(tmp_path: Path, profile: Path) -> Desk:
-    return Desk(tmp_path, profile)
 
 
 def run_suite(desk: Desk, person: Person, *arguments: str) -> str:

@@ -5,119 +5,28 @@ from __future__ import annotations
 import json
 import subprocess
 import webbrowser
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
-import anyio
-import anyio.to_thread
-import httpx2
 import mcp
 import pytest
 from fastmcp import Client as FastMCPClient
 from fastmcp.client.auth import OAuth as FastMCPOAuth
 from key_value.aio.stores.memory import MemoryStore
-from mcp.client.auth import OAuthClientProvider, OAuthFlowError
+from mcp.client.auth import OAuthFlowError
 from mcp.client.stdio import StdioServerParameters, stdio_client
-from mcp.client.streamable_http import streamable_http_client
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
-from tests.clients.desk import HERE, TIMEOUT_SECONDS, Desk, end_group, free_port, installed, node
+from tests.clients.desk import Desk, end_group, installed, node
+from tests.clients.drivers import ERAS, Keyring, PythonSDK, assert_both_tools, assert_names, inspector, run, typescript
 from tests.clients.person import Person
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
 
-# `legacy` is the initialize handshake (2025-11-25 and before), the other the stateless revision.
-ERAS = ["legacy", "2026-07-28"]
 SPOILED = "spoiled"
 
 
-@pytest.fixture
-def desk(tmp_path: Path, profile: Path) -> Desk:
-    return Desk(tmp_path, profile)
-
-
-def assert_both_tools(names: list[str]) -> None:
-    assert {"public-info", "protected-data"} <= set(names), names
-
-
-def assert_names(username: str, result: Any) -> None:
-    """`protected-data` must say who is signed in. The quotes tell `demo` from `demo2`."""
-    assert not result.get("isError"), result
-    assert f'"{username}"' in json.dumps(result.get("structuredContent") or result["content"]).replace("\\", ""), result
-
-
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    async def limited() -> None:
-        with anyio.fail_after(TIMEOUT_SECONDS):
-            await scenario()
-
-    anyio.run(limited)
-
-
 # The Python SDK
-
-
-class Keyring:
-    """The SDK's token storage, as an application that outlives the client keeps it."""
-
-    def __init__(self) -> None:
-        self.tokens: OAuthToken | None = None
-        self.client: OAuthClientInformationFull | None = None
-
-    async def get_tokens(self) -> OAuthToken | None:
-        return self.tokens
-
-    async def set_tokens(self, tokens: OAuthToken) -> None:
-        self.tokens = tokens
-
-    async def get_client_info(self) -> OAuthClientInformationFull | None:
-        return self.client
-
-    async def set_client_info(self, client_info: OAuthClientInformationFull) -> None:
-        self.client = client_info
-
-
-class PythonSDK:
-    """One run of a program built on the SDK; `visits` are the authorize pages it opened."""
-
-    def __init__(self, url: str, person: Person, keyring: Keyring, *, allow: bool = True, **metadata: str) -> None:
-        self.url = url
-        self.person = person
-        self.allow = allow
-        self.visits: list[str] = []
-        self.answer = ""
-        redirect_uri = f"http://127.0.0.1:{free_port()}/callback"
-        self.provider = OAuthClientProvider(
-            url,
-            OAuthClientMetadata.model_validate(
-                {"client_name": "Python SDK driver", "redirect_uris": [redirect_uri], **metadata}
-            ),
-            keyring,
-            redirect_handler=self._open,
-            callback_handler=self._callback,
-        )
-
-    async def _open(self, authorization_url: str) -> None:
-        self.visits.append(authorization_url)
-        self.answer = await anyio.to_thread.run_sync(
-            lambda: self.person.approve(authorization_url, deny=not self.allow)
-        )
-
-    async def _callback(self) -> AuthorizationCodeResult:
-        answer = {name: values[0] for name, values in parse_qs(urlsplit(self.answer).query).items()}
-        return AuthorizationCodeResult(code=answer.get("code", ""), state=answer.get("state"), iss=answer.get("iss"))
-
-    async def log_in_and_call(self, era: str) -> None:
-        """List the tools and call protected-data as `self.person`."""
-        async with (
-            httpx2.AsyncClient(auth=self.provider, timeout=TIMEOUT_SECONDS, trust_env=False) as http,
-            mcp.Client(streamable_http_client(self.url, http_client=http), mode=era) as client,
-        ):
-            assert_both_tools([tool.name for tool in (await client.list_tools()).tools])
-            result = await client.call_tool("protected-data")
-            assert_names(self.person.username, result.model_dump(by_alias=True))
 
 
 @pytest.mark.parametrize("era", ERAS)
@@ -245,13 +154,6 @@ def test_fastmcp_logs_in_and_its_restarted_client_refreshes_on_another_port(
 # The TypeScript SDKs
 
 
-def typescript(desk: Desk, program: str, url: str, *options: str) -> dict[str, Any]:
-    said = desk.run(node(), str(HERE / program), url, *options).stdout
-    answer: dict[str, Any] = json.loads(said)
-    assert_both_tools(answer["tools"])
-    return answer
-
-
 def test_the_typescript_sdk_1_logs_in_and_calls_the_tools(url: str, desk: Desk) -> None:
     installed("@modelcontextprotocol/sdk/package.json")
     assert_names("demo", typescript(desk, "typescript_v1.mjs", url)["result"])
@@ -318,17 +220,7 @@ def said_json(log: str, after: str) -> Any:
 
 @pytest.mark.parametrize("era", ["legacy", "modern", "auto"])
 def test_the_inspector_logs_in_and_calls_the_tools(url: str, desk: Desk, era: str) -> None:
-    def inspect(*method: str) -> dict[str, Any]:
-        # Its default callback port may be taken by another Inspector on this machine.
-        callback = ["--callback-url", "http://127.0.0.1:0/oauth/callback"]
-        wire = ["--transport", "http", "--protocol-era", era, "--format", "json"]
-        launcher = installed("@modelcontextprotocol/inspector/clients/launcher/build/index.js")
-        answer: dict[str, Any] = json.loads(desk.run(node(), launcher, "--cli", url, *wire, *callback, *method).stdout)[
-            "result"
-        ]
-        return answer
-
-    assert_names("demo", inspect("--method", "tools/call", "--tool-name", "protected-data"))
+    assert_names("demo", inspector(desk, url, era, "tools/call", "protected-data"))
     assert desk.sign_ins() == 1
-    assert_both_tools([tool["name"] for tool in inspect("--method", "tools/list")["tools"]])
+    assert_both_tools([tool["name"] for tool in inspector(desk, url, era, "tools/list")["tools"]])
     assert desk.sign_ins() == 1, "the second command uses the stored login"

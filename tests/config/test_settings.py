@@ -64,6 +64,8 @@ def value(name: str, **environment: str) -> Any:
         ({"DATABASE_URL": "postgres://u:p@h:port/n"}, "DATABASE_URL must"),
         ({"DATABASE_URL": "mysql://u:p@h/n"}, "DATABASE_URL must start with"),
         ({"ALLOW_SIGNUP": "2"}, "ALLOW_SIGNUP must be true or false"),
+        ({"ANONYMOUS_TOOLS": "2"}, "ANONYMOUS_TOOLS must be true or false"),
+        ({"ANONYMOUS_SEES_PROTECTED": "2"}, "ANONYMOUS_SEES_PROTECTED must be true or false"),
         ({"CLIENT_ID_METADATA_DOCUMENTS": "x"}, "CLIENT_ID_METADATA_DOCUMENTS must be true or false"),
         ({"HSTS_SECONDS": "x"}, "HSTS_SECONDS must be a whole number"),
         ({"EMAIL_URL": "mail.example"}, "EMAIL_URL must look like"),

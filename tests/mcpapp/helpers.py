@@ -4,31 +4,44 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from typing import Any
 
 import httpx2
+from asgiref.sync import sync_to_async
+from django.db import connections
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
 
 from authapp.models import Application
 from authapp.tokens import generate_access_token
+from mcpapp.asgi import ResourceServer
 from tests.oauth import CALLBACK, RESOURCE
 
 ACCEPT = "application/json, text/event-stream"
 MODERN = "2026-07-28"
 
 
-def make_token(user: Any, *, scope: str = "mcp:tools", resource: list[str] | None = None, seconds: int = 3600) -> str:
+def make_token(
+    user: Any,
+    *,
+    scope: str = "mcp:tools",
+    resource: list[str] | None = None,
+    seconds: int = 3600,
+    application: Application | None = None,
+) -> str:
     """Store an access token and return it."""
-    application, _ = Application.objects.get_or_create(
-        name="Tester",
-        defaults={
-            "redirect_uris": CALLBACK,
-            "client_type": Application.CLIENT_PUBLIC,
-            "authorization_grant_type": Application.GRANT_AUTHORIZATION_CODE,
-        },
-    )
+    if application is None:
+        application, _ = Application.objects.get_or_create(
+            name="Tester",
+            defaults={
+                "redirect_uris": CALLBACK,
+                "client_type": Application.CLIENT_PUBLIC,
+                "authorization_grant_type": Application.GRANT_AUTHORIZATION_CODE,
+            },
+        )
     token = generate_access_token()
     get_access_token_model().objects.create(
         user=user,
@@ -52,8 +65,8 @@ def message(method: str, params: dict[str, Any] | None = None, *, era: str = "le
             "io.modelcontextprotocol/clientCapabilities": {},
         }
         headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
-        if "name" in params:
-            headers["Mcp-Name"] = params["name"]
+        if name := params.get("name", params.get("uri")):
+            headers["Mcp-Name"] = name
     else:
         headers["MCP-Protocol-Version"] = "2025-11-25"
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
@@ -85,3 +98,24 @@ async def call(
     assert response.status_code == 200, response.text
     result: dict[str, Any] = payload(response)["result"]
     return result
+
+
+@asynccontextmanager
+async def serving() -> AsyncIterator[httpx2.AsyncClient]:
+    """Serve what is declared right now, and Django's settings as they are right now."""
+    server = ResourceServer()
+    async with (
+        server.running(),
+        httpx2.AsyncClient(transport=httpx2.ASGITransport(server), base_url="http://127.0.0.1:8000") as client,
+    ):
+        yield client
+    await sync_to_async(connections.close_all)()
+
+
+async def listed(endpoint: httpx2.AsyncClient, token: str | None, what: str = "tools", **options: Any) -> list[str]:
+    """Return the names of the tools, resources, templates or prompts that a caller is shown."""
+    method = {"templates": "resources/templates/list"}.get(what, f"{what}/list")
+    response = await send(endpoint, token, method, **options)
+    assert response.status_code == 200, response.text
+    key = {"templates": "resourceTemplates"}.get(what, what)
+    return [one["name"] for one in payload(response)["result"][key]]

@@ -130,15 +130,16 @@ async def test_to_djangos_signals_each_call_is_a_request_in_its_thread(transacti
     signals.request_started.connect(started)
     signals.request_finished.connect(finished)
     try:
-        async with own_connections():
-            for _ in range(2):
-                await sync_to_async(lambda: threads.append(threading.get_ident()))()
-        await until_idle(1)
+        for _ in range(2):
+            async with own_connections():
+                for _ in range(2):
+                    await sync_to_async(lambda: threads.append(threading.get_ident()))()
+            await until_idle(1)
     finally:
         signals.request_started.disconnect(fails)
         signals.request_started.disconnect(started)
         signals.request_finished.disconnect(finished)
-    assert heard == [("started", threads[0]), ("finished", threads[0])]
+    assert heard == [("started", threads[0]), ("finished", threads[0])] * 2
 
 
 async def test_more_calls_than_threads_may_wait_leave_none_behind(transactional_db: None) -> None:

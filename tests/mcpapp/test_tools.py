@@ -17,7 +17,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from mcpapp import registry
 from mcpapp.identity import Identity, NotAuthenticated, acting_as, current_identity, current_user
-from mcpapp.server import _guarded
+from mcpapp.server import build_server
 from tests.mcpapp.helpers import MODERN, call, make_token, message, payload, send
 
 pytestmark = pytest.mark.anyio
@@ -215,9 +215,9 @@ async def test_a_plain_function_runs_in_a_thread_as_the_caller(
         seen.update(thread=threading.get_ident(), user=current_user(), people=get_user_model().objects.count())
         return word
 
-    guarded = _guarded(tools["plain"], ToolError)
+    server = build_server(registry._catalog)
     with acting_as(identity(alice, "mcp:tools")):
-        assert await guarded(word="hi") == "hi"
+        assert (await server.call_tool("plain", {"word": "hi"})).structured_content == {"result": "hi"}
     assert seen["user"] == alice
     assert seen["thread"] != threading.get_ident()
     assert seen["people"] == 1
@@ -230,14 +230,14 @@ async def test_a_tool_without_its_scope_does_not_run(tools: dict[str, Any]) -> N
     async def tool() -> None:
         ran.append(1)
 
-    guarded = _guarded(tools["guarded"], ToolError)
-    with acting_as(identity(None, "mcp:tools")), pytest.raises(Exception, match="mcp:write"):
-        await guarded()
+    server = build_server(registry._catalog)
+    with acting_as(identity(None, "mcp:tools")), pytest.raises(ToolError, match="mcp:write"):
+        await server.call_tool("guarded", {})
     with pytest.raises(NotAuthenticated):
-        await guarded()
+        await server.call_tool("guarded", {})
     assert ran == []
     with acting_as(identity(None, "mcp:write")):
-        await guarded()
+        await server.call_tool("guarded", {})
     assert ran == [1]
 
 
