@@ -77,8 +77,9 @@ class SQLiteReader:
 
     def __init__(self, alias: str, path: Path) -> None:
         self.alias = alias
-        self.path = path
+        self._path = str(path)  # os.stat takes twice as long for a Path
         self._connection: sqlite3.Connection | None = None
+        self._cursor: sqlite3.Cursor | None = None
         self._file: tuple[int, int] | None = None
         self._opened = 0
 
@@ -90,7 +91,9 @@ class SQLiteReader:
         Raises:
             sqlite3.Error, OSError: the file cannot be read.
         """
-        return self._opened, self._current().execute("PRAGMA data_version").fetchone()[0]
+        self._current()
+        assert self._cursor is not None  # noqa: S101  (it comes with the connection)
+        return self._opened, self._cursor.execute("PRAGMA data_version").fetchone()[0]
 
     async def fetch(self, statement: str, parameter: str) -> Row | None:
         """Return the first row."""
@@ -107,13 +110,14 @@ class SQLiteReader:
             self._connection = None
 
     def _current(self) -> sqlite3.Connection:
-        status = os.stat(self.path)
+        status = os.stat(self._path)
         file = (status.st_dev, status.st_ino)
         if self._connection is None or file != self._file:
             if self._connection is not None:
                 self._connection.close()  # a backup was put in the file's place
-            self._connection = sqlite3.connect(self.path, timeout=1, isolation_level=None, check_same_thread=False)
+            self._connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA query_only = ON")
+            self._cursor = self._connection.cursor()
             self._file = file
             self._opened += 1
         return self._connection

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,12 +81,15 @@ class ResourceServer:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        host = Headers(scope=scope).get("host", "")
-        if not validate_host(split_domain_port(host)[0], settings.ALLOWED_HOSTS):
+        headers = Headers(scope=scope)
+        if not _is_served(headers.get("host", ""), tuple(settings.ALLOWED_HOSTS)):
             # A page that rebinds its own name to this address must not get further (MCP transports, DNS rebinding).
             await refusal(421, "This host name is not served here.")(scope, receive, send)
             return
-        await self._guarded(scope, receive, send)
+        if "origin" in headers:
+            await self._guarded(scope, receive, send)
+        else:
+            await self._serve(scope, receive, _varying(send))
 
     # --- One request -----------------------------------------------------------------------------------
 
@@ -225,6 +229,22 @@ class ResourceServer:
                     self._server = None
         finally:
             await asyncio.get_running_loop().run_in_executor(None, close_threads)
+
+
+@lru_cache(maxsize=256)
+def _is_served(host: str, allowed_hosts: tuple[str, ...]) -> bool:
+    return validate_host(split_domain_port(host)[0], allowed_hosts)
+
+
+def _varying(send: Send) -> Send:
+    """Add what CORSMiddleware adds for a request that no web page made, which is most: caches must ask for others."""
+
+    async def send_varying(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message["headers"] = [*message.get("headers", ()), (b"vary", b"Origin")]
+        await send(message)
+
+    return send_varying
 
 
 async def _read_ahead(receive: Receive) -> tuple[Receive, Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+import time
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseError
@@ -25,28 +26,55 @@ MAXIMUM_TOKEN_LENGTH = 4096
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
 
 
+class _LogLimit:
+    """A flood of bad tokens shall cost neither a line each nor the disk."""
+
+    LINES = 10
+    """How many refusals are told in a second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._lines = 0
+        self._untold = 0
+
+    def untold(self) -> str | None:
+        """Return what to add to a line about those before it that had none; None if this one shall have none."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._lines = second, 0
+        self._lines += 1
+        if self._lines > self.LINES:
+            self._untold += 1
+            return None
+        untold, self._untold = self._untold, 0
+        return f" {untold} more were refused before it." if untold else ""
+
+
+_limit = _LogLimit()
+
+
 async def authenticate(headers: Headers, resource: str, verifier: Verifier) -> Identity | Response:
     """Return who is calling, or what to answer instead of serving.
 
     Without a token: nobody, if the site has public tools; otherwise a challenge without an error code (RFC 6750 §3.1).
     """
-    scopes = conf.default_scopes()
     sent = headers.getlist("authorization")
     if not sent:
-        return nobody(resource) if conf.anonymous_tools() else challenge(resource, scopes=scopes)
+        return nobody(resource) if conf.anonymous_tools() else challenge(resource, scopes=conf.default_scopes())
     scheme, _, token = sent[0].strip().partition(" ")
     if scheme.lower() != "bearer":
-        return challenge(resource, scopes=scopes)
+        return challenge(resource, scopes=conf.default_scopes())
     token = token.strip()
     if len(sent) > 1 or len(token) > MAXIMUM_TOKEN_LENGTH or not _TOKEN68.fullmatch(token):
         description = "Send one Authorization header with one well-formed Bearer token."
-        return challenge(resource, scopes=scopes, error="invalid_token", description=description)
+        return challenge(resource, scopes=conf.default_scopes(), error="invalid_token", description=description)
     try:
         return await verifier.verify(token, resource)
     except InvalidToken as error:
-        logger.info("Refused an access token for %s: %s.", resource, error)
+        if (untold := _limit.untold()) is not None:
+            logger.info("Refused an access token for %s: %s.%s", resource, error, untold)
         description = "The access token is expired, revoked, or not for this resource."
-        return challenge(resource, scopes=scopes, error="invalid_token", description=description)
+        return challenge(resource, scopes=conf.default_scopes(), error="invalid_token", description=description)
     except DatabaseError:
         logger.exception("An access token could not be looked up.")
     except TooManyLookups:

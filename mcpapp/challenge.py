@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, Literal
 
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from mcpapp import conf
 
@@ -27,9 +29,23 @@ def challenge(
     Without `error`, nothing was sent to be wrong (RFC 6750 §3.1). `scopes` are all that the client should ask for,
     those it has included, so that stepping up never loses one.
     """
-    metadata_url = conf.metadata_url(resource)
+    return _challenge(conf.metadata_url(resource), " ".join(sorted(scopes)), error, description)
+
+
+class _SentOften(Response):
+    """A response that is made once. Middleware adds headers to what is sent, so each time that is another list."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": list(self.raw_headers)})
+        await send({"type": "http.response.body", "body": self.body})
+
+
+@lru_cache(maxsize=256)
+def _challenge(metadata_url: str, scope: str, error: BearerError | None, description: str) -> Response:
+    """Make a challenge; most that a server sends are the same, above all in a flood of made-up tokens."""
     parameters = {"error": error, "error_description": description if error else ""}
-    parameters |= {"resource_metadata": metadata_url, "scope": " ".join(sorted(scopes))}
+    parameters |= {"resource_metadata": metadata_url, "scope": scope}
     header = "Bearer " + ", ".join(f'{name}="{value}"' for name, value in parameters.items() if value)
     if error is None:
         body = {
@@ -39,7 +55,7 @@ def challenge(
         }
     else:
         body = {"error": error, "error_description": description}
-    return _json(body, _STATUS[error], {"WWW-Authenticate": header})
+    return _json(body, _STATUS[error], {"WWW-Authenticate": header}, _SentOften)
 
 
 def refusal(status: int, detail: str, headers: dict[str, str] | None = None) -> Response:
@@ -52,8 +68,10 @@ def rpc_error(status: int, request_id: int | str, detail: str) -> Response:
     return _json({"jsonrpc": "2.0", "id": request_id, "error": {"code": -32600, "message": detail}}, status)
 
 
-def _json(body: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
-    return Response(
+def _json(
+    body: dict[str, Any], status: int, headers: dict[str, str] | None = None, kind: type[Response] = Response
+) -> Response:
+    return kind(
         json.dumps(body),
         status_code=status,
         media_type="application/json",

@@ -108,10 +108,8 @@ def maximum_body_bytes() -> int:
 
 def resource_for(host: str) -> str:
     """Return the resource a request is for: the listed one with its Host header, else the canonical one."""
-    for candidate in resources():
-        if urlsplit(candidate).netloc == host:
-            return candidate
-    return resources()[0]
+    known = resources()
+    return next((candidate for candidate in known if urlsplit(candidate).netloc == host), known[0])
 
 
 def authorization_servers_for(resource: str) -> tuple[str, ...]:

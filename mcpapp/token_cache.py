@@ -4,7 +4,7 @@ A lookup costs more than many a call. What it found is used again only while a f
 (`MCPAPP["TOKEN_CHANGES"]`) says that it knows every change up to now; without a feed nothing is kept. So there is no
 lifetime during which a revoked token would still be accepted (docs/decisions/0010).
 
-Tokens are never kept, only their SHA-256.
+Tokens are never kept, only a digest of 256 bits.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class TokenCache(Generic[FoundT]):
             TooManyLookups: try again later.
             Exception: whatever the lookup raises.
         """
-        key = hashlib.sha256(token.encode()).digest()
+        # Not SHA-256: that comes from OpenSSL, whose code is seldom warm, and costs more than all the rest of this.
+        key = hashlib.blake2b(token.encode(), digest_size=32).digest()
         if key not in self._entries and not self._may_be_known(token):  # what is kept was asked about when it came
             return None
         are_known = self.feed is not None and self.feed.are_known()  # this call may bring news to `forget`
