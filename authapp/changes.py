@@ -190,7 +190,7 @@ class Notifications:
         proof = secrets.token_hex(8)
         self._proofs = {known: at for known, at in self._proofs.items() if at + TRUST_SECONDS > time.monotonic()}
         self._proofs[proof] = time.monotonic()
-        statement = f"SELECT ({STATE}) FROM pg_notify('{self._own_channel}', %s)"  # noqa: S608  (names of our own)
+        statement = f"SELECT ({STATE}) FROM pg_notify('{self._own_channel}', {self._reader.placeholder})"  # noqa: S608  (names of our own)
         row = await self._reader.fetch(statement, proof)
         if row is None or row[0] != self._triggers:
             self._distrust()  # a change may have told nobody; connecting says which trigger is missing

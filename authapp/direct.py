@@ -126,11 +126,11 @@ class SQLiteReader:
 class PostgreSQLReader:
     """Reads from PostgreSQL on the event loop, and connects again after a restart."""
 
-    placeholder = "%s"
+    placeholder = "$1"
 
     def __init__(self, alias: str) -> None:
         self.alias = alias
-        self._connection: Any = None
+        self._session: _Session | None = None
         self._lock = asyncio.Lock()
 
     async def fetch(self, statement: str, parameter: str) -> Row | None:
@@ -141,27 +141,122 @@ class PostgreSQLReader:
             async with asyncio.timeout(READ_SECONDS), self._lock:
                 try:
                     return await self._read(statement, parameter)
-                except (psycopg.Error, OSError):
+                except (psycopg.Error, OSError):  # the connection may have been long dead
                     return await self._read(statement, parameter)
         except (psycopg.Error, OSError, TimeoutError) as error:
             raise OperationalError(str(error) or "The database took too long.") from error
 
     async def _read(self, statement: str, parameter: str) -> Row | None:
-        if self._connection is None or self._connection.closed:
-            self._connection = await connect(self.alias)
+        if self._session is None or not self._session.is_open:
+            self._session = _Session(await connect(self.alias))
         try:
-            cursor = await self._connection.execute(statement, (parameter,), prepare=True)
-            row: Row | None = await cursor.fetchone()
+            return await self._session.fetch(statement, parameter)
         except BaseException:  # cancelled, too: it is in the middle of something
             await self.close()
             raise
+
+    async def close(self) -> None:
+        """Close the connection."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+class _Session:
+    """A connection of psycopg's that is spoken to through `psycopg.pq`, libpq.
+
+    A cursor costs twice as much: it watches the socket anew for each wait, and looks into what it is to do.
+    """
+
+    def __init__(self, connection: Any) -> None:
+        from psycopg.adapt import Transformer
+
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._transformer = Transformer(connection)
+        self._prepared: dict[str, bytes] = {}
+        self._answered: asyncio.Future[None] | None = None
+        # A descriptor of our own: libpq closes its own the moment it finds the connection lost.
+        self._socket: int | None = os.dup(self._pgconn.socket)
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(self._socket, self._take_in)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it was not found lost."""
+        return self._socket is not None
+
+    async def fetch(self, statement: str, parameter: str) -> Row | None:
+        """Return the first row.
+
+        Raises:
+            psycopg.Error: the connection is lost, or the database refuses the statement.
+        """
+        name = self._prepared.get(statement)
+        if name is None:
+            name = b"star_%d" % len(self._prepared)
+            self._pgconn.send_prepare(name, statement.encode())
+            await self._result()
+            self._prepared[statement] = name
+        self._pgconn.send_query_prepared(name, [parameter.encode()])
+        result = await self._result()
+        if not result.ntuples:
+            return None
+        self._transformer.set_pgresult(result)
+        row: Row = self._transformer.load_row(0, tuple)
         return row
 
     async def close(self) -> None:
         """Close the connection."""
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        self._unwatch()
+        await self._connection.close()
+
+    async def _result(self) -> Any:
+        import psycopg.errors
+        from psycopg.pq import ExecStatus
+
+        while self._pgconn.flush():  # noqa: ASYNC110  # hardly ever: a socket takes more at once than is sent
+            await asyncio.sleep(0.001)
+        results = []
+        while True:
+            while self._pgconn.is_busy():  # `get_result` would wait, and the event loop with it
+                self._answered = self._loop.create_future()
+                await self._answered
+            result = self._pgconn.get_result()
+            if result is None:  # by which libpq says that it is ready for the next
+                break
+            results.append(result)
+        if not results:
+            raise psycopg.OperationalError("The connection to the database is lost.")
+        if results[0].status not in {ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK}:
+            raise psycopg.errors.error_from_result(results[0])
+        return results[0]
+
+    def _take_in(self) -> None:
+        import psycopg
+
+        try:
+            self._pgconn.consume_input()
+            is_busy = self._pgconn.is_busy()
+        except psycopg.Error as error:
+            self._unwatch()
+            self._answer(error)
+        else:
+            if not is_busy:
+                self._answer(None)
+
+    def _answer(self, error: Exception | None) -> None:
+        if self._answered is not None and not self._answered.done():
+            if error is None:
+                self._answered.set_result(None)
+            else:
+                self._answered.set_exception(error)
+
+    def _unwatch(self) -> None:
+        if self._socket is not None:
+            self._loop.remove_reader(self._socket)
+            os.close(self._socket)
+            self._socket = None
 
 
 async def connect(alias: str, **options: Any) -> Any:

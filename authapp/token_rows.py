@@ -29,6 +29,7 @@ class TokenRow(NamedTuple):
     disabled_at: datetime | None
     connection_pk: int | None
     user_pk: Any
+    user_is_active: bool
     make_user: Callable[[], AbstractBaseUser]
     """Each call gives another instance: what one tool does to it, no other sees."""
 
@@ -66,6 +67,7 @@ class _Query:
         self._alias = alias
         self._first_of_user = len(fields)
         self._user_fields = [field.attname for field in user.concrete_fields]
+        self._is_active = self._user_fields.index("is_active") if "is_active" in self._user_fields else None
         fields += [("u", field) for field in user.concrete_fields]
         self._converters = [_converters(field, connection) for _, field in fields]
         columns = ", ".join(f"{table}.{quote(field.column)}" for table, field in fields)
@@ -95,7 +97,9 @@ class _Query:
             user: AbstractBaseUser = get_user_model().from_db(self._alias, self._user_fields, user_values)
             return user
 
-        return TokenRow._make([*values[: self._first_of_user], make_user])
+        # Some user models have no such column; theirs is a property, or always True.
+        is_active = user_values[self._is_active] if self._is_active is not None else make_user().is_active
+        return TokenRow._make([*values[: self._first_of_user], is_active, make_user])
 
 
 @lru_cache(maxsize=8)

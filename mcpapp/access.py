@@ -135,17 +135,18 @@ class _Person:
 
     def __init__(self, identity: Identity) -> None:
         self.identity = identity
+        self.user = identity.user
 
     @cached_property
     def groups(self) -> frozenset[str]:
-        manager = getattr(self.identity.user, "groups", None)
+        manager = getattr(self.user, "groups", None)
         return frozenset(manager.values_list("name", flat=True)) if manager is not None else frozenset()
 
     def may(self, access: Access) -> Any:
         """Return whether the person meets what is asked beyond scopes, or an awaitable of it."""
         try:
             if access.permissions:
-                has_perms: Any = getattr(self.identity.user, "has_perms", None)
+                has_perms: Any = getattr(self.user, "has_perms", None)
                 if has_perms is None or not has_perms(access.permissions):
                     return False
             if access.groups and not access.groups & self.groups:

@@ -33,7 +33,7 @@ from mcpapp.access import Decision, decide
 from mcpapp.bearer import authenticate
 from mcpapp.challenge import challenge, refusal, rpc_error
 from mcpapp.database import close_threads, own_connections
-from mcpapp.identity import SCOPE_KEY, Identity
+from mcpapp.identity import SCOPE_KEY, Identity, acting_as
 from mcpapp.registry import Definition, discover
 from mcpapp.server import build_server, may_be_anonymous
 from mcpapp.verifier import Verifier
@@ -166,7 +166,8 @@ class ResourceServer:
             if wanted is not None and wanted.access.scopes - identity.scopes:
                 try:
                     async with own_connections():
-                        decision = await decide(wanted.access, identity)
+                        with acting_as(identity):
+                            decision = await decide(wanted.access, identity)
                 except DatabaseError:
                     logger.exception("It could not be decided who may use %s.", wanted.name)
                     return refusal(503, "The database does not answer; try again shortly.", {"Retry-After": "5"})
@@ -293,8 +294,8 @@ def _with_identity(scope: Scope, identity: Identity) -> Scope:
     """Return a scope that carries the caller to the tools, and to the SDK, which ties sessions to it."""
     if identity.is_anonymous:
         return {**scope, SCOPE_KEY: identity}
-    user = AuthenticatedUser(
-        AccessToken(
+    if identity.session_user is None:
+        token = AccessToken(
             token="",
             client_id=identity.client_id,
             scopes=sorted(identity.scopes),
@@ -302,5 +303,5 @@ def _with_identity(scope: Scope, identity: Identity) -> Scope:
             resource=identity.resource,
             subject=str(identity.user_id),
         )
-    )
-    return {**scope, SCOPE_KEY: identity, "user": user}
+        identity.session_user = AuthenticatedUser(token)
+    return {**scope, SCOPE_KEY: identity, "user": identity.session_user}

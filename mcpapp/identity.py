@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
@@ -13,32 +12,90 @@ from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 SCOPE_KEY = "mcpapp.identity"
 """Where the ASGI scope of a request carries the identity."""
 
+User = AbstractBaseUser | AnonymousUser
 
-@dataclass(frozen=True, slots=True)
+
 class Identity:
-    """The caller of a tool."""
+    """The caller of a tool. All calls with one access token may share one; each call has a `user` of its own."""
 
-    user: AbstractBaseUser | AnonymousUser
-    client_id: str
-    client_name: str
-    scopes: frozenset[str]
-    """Granted scopes and every scope they imply."""
-    resource: str
-    expires_at: int
-    """Unix time in seconds at which the access token ends."""
-    connection_id: Any = None
-    """The consent the token was issued under, by which the site knows it; None if there is none."""
-    user_id: Any = None
-    """The person's primary key, for those who do not need `user`: that is made when it is first used."""
-    is_anonymous: bool = False
-    """Nobody has signed in: `user` is Django's AnonymousUser. Only public tools are called so."""
+    __slots__ = (
+        "_make_user",
+        "client_id",
+        "client_name",
+        "connection_id",
+        "expires_at",
+        "is_anonymous",
+        "resource",
+        "scopes",
+        "session_user",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        client_id: str,
+        client_name: str,
+        scopes: frozenset[str],
+        resource: str,
+        expires_at: int,
+        user: User | None = None,
+        make_user: Callable[[], User] | None = None,
+        user_id: Any = None,
+        connection_id: Any = None,
+        is_anonymous: bool = False,
+    ) -> None:
+        """Make an identity.
+
+        Args:
+            client_id, client_name: the client; the name may be empty.
+            scopes: granted scopes and every scope they imply.
+            resource: the resource that was called (RFC 8707).
+            expires_at: Unix time in seconds at which the access token ends.
+            user: the person; or `make_user`, which gives another instance each time.
+            user_id: the person's primary key, for those who do not need an instance.
+            connection_id: the consent the token was issued under, by which the site knows it; None if there is none.
+            is_anonymous: nobody has signed in, `user` is Django's AnonymousUser. Only public tools are called so.
+        """
+        self._make_user: Callable[[], User] = make_user if make_user is not None else lambda: user  # type: ignore[assignment, return-value]
+        self.client_id = client_id
+        self.client_name = client_name
+        self.scopes = scopes
+        self.resource = resource
+        self.expires_at = expires_at
+        self.user_id = user_id
+        self.connection_id = connection_id
+        self.is_anonymous = is_anonymous
+        self.session_user: Any = None
+        """What the SDK ties sessions to, once `mcpapp.asgi` has made it."""
+
+    @property
+    def user(self) -> Any:
+        """The person, an instance of AUTH_USER_MODEL: in a call the one of this call, elsewhere another each time."""
+        caller = _current.get()
+        return caller.user() if caller is not None and caller.identity is self else self._make_user()
 
 
 class NotAuthenticated(RuntimeError):
     """There is no caller: the code does not run inside an MCP request."""
 
 
-_current: ContextVar[Identity | None] = ContextVar("mcpapp_identity", default=None)
+class _Caller:
+    """The identity of one call, and its person once somebody has asked."""
+
+    __slots__ = ("_user", "identity")
+
+    def __init__(self, identity: Identity) -> None:
+        self.identity = identity
+        self._user: User | None = None
+
+    def user(self) -> User:
+        if self._user is None:
+            self._user = self.identity._make_user()
+        return self._user
+
+
+_current: ContextVar[_Caller | None] = ContextVar("mcpapp_caller", default=None)
 
 
 def current_identity() -> Identity:
@@ -47,10 +104,10 @@ def current_identity() -> Identity:
     Raises:
         NotAuthenticated: outside an MCP request.
     """
-    identity = _current.get()
-    if identity is None:
+    caller = _current.get()
+    if caller is None:
         raise NotAuthenticated("current_identity() works inside a tool that was called over MCP.")
-    return identity
+    return caller.identity
 
 
 def current_user() -> Any:
@@ -67,7 +124,7 @@ def current_user() -> Any:
 @contextmanager
 def acting_as(identity: Identity | None) -> Iterator[None]:
     """Make `identity` the caller for the code inside; the server does so for each message, tests may too."""
-    token = _current.set(identity)
+    token = _current.set(None if identity is None else _Caller(identity))
     try:
         yield
     finally:

@@ -4,7 +4,7 @@ A lookup costs more than many a call. What it found is used again only while a f
 (`MCPAPP["TOKEN_CHANGES"]`) says that it knows every change up to now; without a feed nothing is kept. So there is no
 lifetime during which a revoked token would still be accepted (docs/decisions/0010).
 
-Tokens are never kept, only a digest of 256 bits.
+Tokens are never kept, only their SHA-256.
 """
 
 from __future__ import annotations
@@ -14,8 +14,7 @@ import hashlib
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Collection
-from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 MAXIMUM_ENTRIES = 10_000
 """How many good tokens are kept; the one that was not used for longest goes first."""
@@ -50,12 +49,36 @@ class TooManyLookups(Exception):
 FoundT = TypeVar("FoundT", bound=Found)
 
 
-@dataclass(slots=True)
 class _Flight(Generic[FoundT]):
-    """A lookup under way."""
+    """A lookup under way, for those who ask the same meanwhile."""
 
-    generation: int
-    task: asyncio.Task[FoundT | None]
+    def __init__(self, generation: int) -> None:
+        self.generation = generation
+        self._landing: asyncio.Future[FoundT | None] | None = None
+
+    async def wait(self) -> bool:
+        """Return whether there is an outcome; there is none if who looked it up left before."""
+        if self._landing is None:
+            self._landing = asyncio.get_running_loop().create_future()
+        await asyncio.wait((self._landing,))  # not the future itself: who stops waiting must not cancel it for all
+        return not self._landing.cancelled()
+
+    def outcome(self) -> FoundT | None:
+        """Return what was found, or raise what was raised."""
+        assert self._landing is not None  # noqa: S101  (asked after `wait`)
+        return self._landing.result()
+
+    def land(self, found: FoundT | None = None, error: BaseException | None = None) -> None:
+        """Tell those who wait."""
+        if self._landing is None or self._landing.done():
+            return
+        if error is None:
+            self._landing.set_result(found)
+        elif isinstance(error, Exception):
+            self._landing.set_exception(error)
+            self._landing.exception()  # those who wait raise it; if they all left, it is of no interest
+        else:
+            self._landing.cancel()
 
 
 class TokenCache(Generic[FoundT]):
@@ -75,6 +98,16 @@ class TokenCache(Generic[FoundT]):
         self._generation = 0
         """Rises with every change: what was looked up before one is not kept after it."""
 
+    def kept(self, token: str) -> FoundT | None:
+        """Return what is kept of a good token, if that is certainly still so; otherwise it has to be looked up."""
+        key = hashlib.sha256(token.encode()).digest()
+        if key not in self._entries or self.feed is None or not self.feed.are_known():
+            return None
+        entry = self._entries.get(key)  # asking the feed may have brought news of it
+        if entry is not None:
+            self._entries.move_to_end(key)
+        return entry
+
     async def find(self, token: str) -> FoundT | None:
         """Return what the lookup says of a token; None for a bad one.
 
@@ -82,21 +115,23 @@ class TokenCache(Generic[FoundT]):
             TooManyLookups: try again later.
             Exception: whatever the lookup raises.
         """
-        # Not SHA-256: that comes from OpenSSL, whose code is seldom warm, and costs more than all the rest of this.
-        key = hashlib.blake2b(token.encode(), digest_size=32).digest()
+        key = hashlib.sha256(token.encode()).digest()
         if key not in self._entries and not self._may_be_known(token):  # what is kept was asked about when it came
             return None
-        are_known = self.feed is not None and self.feed.are_known()  # this call may bring news to `forget`
-        if are_known:
-            if (entry := self._entries.get(key)) is not None:
-                self._entries.move_to_end(key)
-                return entry
-            if (until := self._refusals.get(key)) is not None and time.monotonic() < until:
-                return None
-            flight = self._flights.get(key)
-            if flight is not None and flight.generation == self._generation:
-                return await asyncio.shield(flight.task)
-        return await self._fly(key, token, are_known)
+        while True:
+            are_known = self.feed is not None and self.feed.are_known()  # this call may bring news to `forget`
+            if are_known:
+                if (entry := self._entries.get(key)) is not None:
+                    self._entries.move_to_end(key)
+                    return entry
+                if (until := self._refusals.get(key)) is not None and time.monotonic() < until:
+                    return None
+                flight = self._flights.get(key)
+                if flight is not None and flight.generation == self._generation:
+                    if await flight.wait():
+                        return flight.outcome()
+                    continue  # the client that asked first has left: another one asks
+            return await self._fly(key, token, are_known)
 
     def forget(self, names: Collection[str] | None) -> None:
         """Forget what depends on something that changed; everything if `names` is None."""
@@ -111,48 +146,45 @@ class TokenCache(Generic[FoundT]):
                 self._drop(key)
 
     def close(self) -> None:
-        """Forget everything, and wait for no lookup any more: its event loop may end."""
+        """Forget everything, also what is under way: the event loop it runs on may end."""
         self.feed = None
         self.forget(None)
-        for flight in self._flights.values():
-            flight.task.cancel()
         self._flights.clear()
 
     async def _fly(self, key: bytes, token: str, are_known: bool) -> FoundT | None:
-        """Look a token up in a task of its own: the client that asked first may leave, others wait for it too."""
+        """Look a token up, for all who ask meanwhile."""
         if self._lookups >= MAXIMUM_LOOKUPS:
             raise TooManyLookups
-        self._lookups += 1
-        flight = _Flight(self._generation, asyncio.create_task(self._look_up(key, token, are_known)))
+        flight: _Flight[FoundT] = _Flight(self._generation)
         if are_known:  # otherwise its answer is good for calls that began before it, and no other
             self._flights[key] = flight
-
-        def landed(task: asyncio.Task[Any]) -> None:
+        self._lookups += 1
+        try:
+            found = await self._lookup(token)
+            if are_known and flight.generation == self._generation:
+                self._keep(key, found)
+            flight.land(found)
+        except BaseException as error:
+            flight.land(error=error)
+            raise
+        finally:
             self._lookups -= 1
             if self._flights.get(key) is flight:
                 del self._flights[key]
-            if not task.cancelled():
-                task.exception()  # whoever waited has it; if nobody did, it is of no interest
-
-        flight.task.add_done_callback(landed)
-        return await asyncio.shield(flight.task)
-
-    async def _look_up(self, key: bytes, token: str, are_known: bool) -> FoundT | None:
-        generation = self._generation
-        found = await self._lookup(token)
-        if are_known and generation == self._generation:
-            if found is None:
-                self._refusals[key] = time.monotonic() + REFUSAL_SECONDS
-                self._refusals.move_to_end(key)
-                if len(self._refusals) > MAXIMUM_REFUSALS:
-                    self._refusals.popitem(last=False)
-            elif found.depends_on:
-                self._entries[key] = found
-                for name in found.depends_on:
-                    self._dependents.setdefault(name, set()).add(key)
-                if len(self._entries) > MAXIMUM_ENTRIES:
-                    self._drop(next(iter(self._entries)))
         return found
+
+    def _keep(self, key: bytes, found: FoundT | None) -> None:
+        if found is None:
+            self._refusals[key] = time.monotonic() + REFUSAL_SECONDS
+            self._refusals.move_to_end(key)
+            if len(self._refusals) > MAXIMUM_REFUSALS:
+                self._refusals.popitem(last=False)
+        elif found.depends_on:
+            self._entries[key] = found
+            for name in found.depends_on:
+                self._dependents.setdefault(name, set()).add(key)
+            if len(self._entries) > MAXIMUM_ENTRIES:
+                self._drop(next(iter(self._entries)))
 
     def _drop(self, key: bytes) -> None:
         entry = self._entries.pop(key, None)

@@ -8,11 +8,10 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from django.contrib.auth.models import AbstractBaseUser
-from django.utils.functional import SimpleLazyObject
 
 from mcpapp import conf
 from mcpapp.database import own_connections
@@ -71,6 +70,36 @@ class _Verified:
     user_is_active: bool
     scopes: frozenset[str]
     depends_on: Collection[str]
+    identities: dict[str, Identity] = field(default_factory=dict)
+    """Who is calling with it, by resource; made once."""
+
+    def identity_for(self, resource: str) -> Identity:
+        """Return who is calling.
+
+        Raises:
+            InvalidToken: expired, of somebody who may not act, or issued for another resource.
+        """
+        info = self.info
+        if info.expires_at <= time.time():
+            raise InvalidToken("expired")
+        if (identity := self.identities.get(resource)) is not None:
+            return identity
+        if not self.user_is_active:
+            raise InvalidToken("the user is not active")
+        if resource not in info.resource:
+            # Default deny: a token that names no resource is for no resource.
+            raise InvalidToken(f"issued for {', '.join(sorted(info.resource)) or 'no resource'}, this is {resource}")
+        identity = self.identities[resource] = Identity(
+            make_user=lambda: info.user,
+            client_id=info.client_id,
+            client_name=info.client_name,
+            scopes=self.scopes,
+            resource=resource,
+            expires_at=info.expires_at,
+            connection_id=getattr(info, "connection_id", None),
+            user_id=self.user_id,
+        )
+        return identity
 
 
 class Verifier:
@@ -103,24 +132,16 @@ class Verifier:
         found = await self._cache.find(token)
         if found is None:
             raise InvalidToken("unknown, expired, revoked, or of a user or client that is not active")
-        info = found.info
-        if info.expires_at <= time.time():
-            raise InvalidToken("expired")
-        if not found.user_is_active:
-            raise InvalidToken("the user is not active")
-        if resource not in info.resource:
-            # Default deny: a token that names no resource is for no resource.
-            raise InvalidToken(f"issued for {', '.join(sorted(info.resource)) or 'no resource'}, this is {resource}")
-        return Identity(
-            user=SimpleLazyObject(lambda: info.user),  # type: ignore[arg-type]
-            client_id=info.client_id,
-            client_name=info.client_name,
-            scopes=found.scopes,
-            resource=resource,
-            expires_at=info.expires_at,
-            connection_id=getattr(info, "connection_id", None),
-            user_id=found.user_id,
-        )
+        return found.identity_for(resource)
+
+    def kept(self, token: str, resource: str) -> Identity | None:
+        """Return who is calling if that is known already, without waiting; None says nothing about the token.
+
+        Raises:
+            InvalidToken: it is known, and not good here.
+        """
+        found = self._cache.kept(token)
+        return None if found is None else found.identity_for(resource)
 
 
 def _may_be_known(token: str) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from typing import Any
 
+import httpx2
 import pytest
 from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
@@ -17,7 +18,7 @@ from oauth2_provider.settings import oauth2_settings
 from authapp import direct, token_rows, tokens
 from authapp.models import Application, Connection
 from authapp.tokens import AccessTokenInfo, find_access_token, generate_access_token, is_marked
-from tests.mcpapp.helpers import make_token
+from tests.mcpapp.helpers import make_token, send
 from tests.oauth import RESOURCE
 
 pytestmark = pytest.mark.anyio
@@ -153,7 +154,7 @@ async def test_a_token_without_a_resource_is_for_none(way: str, alice: Any) -> N
     assert info.resource == ()
 
 
-async def test_made_up_tokens_are_not_looked_up(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_made_up_tokens_are_not_looked_up(endpoint: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[str] = []
 
     async def look(*args: Any) -> None:
@@ -161,9 +162,10 @@ async def test_made_up_tokens_are_not_looked_up(way: str, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(token_rows, "read", look)
     monkeypatch.setattr(tokens, "_read_with_orm", look)
-    assert await find("star_" + secrets.token_urlsafe(44)) is None
+    for token in ("star_" + secrets.token_urlsafe(44), secrets.token_urlsafe(32), "x"):
+        assert (await send(endpoint, token, "tools/list")).status_code == 401
     assert asked == []
-    assert await find(generate_access_token()) is None
+    assert (await send(endpoint, generate_access_token(), "tools/list")).status_code == 401
     assert len(asked) == 1
 
 

@@ -15,7 +15,7 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite has no server that could be gone"),
 ]
-COUNT = "SELECT count(*) FROM oauth2_provider_accesstoken WHERE token = %s"
+COUNT = "SELECT count(*) FROM oauth2_provider_accesstoken WHERE token = $1"
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ async def reader(transactional_db: None) -> AsyncIterator[direct.PostgreSQLReade
 async def test_a_connection_that_has_died_is_replaced_unnoticed(reader: direct.PostgreSQLReader) -> None:
     assert await reader.fetch(COUNT, "") == (0,)
     async with await direct.connect("default") as other:
-        await other.execute("SELECT pg_terminate_backend(%s, 5000)", (reader._connection.info.backend_pid,))
+        await other.execute("SELECT pg_terminate_backend(%s, 5000)", (reader._session._connection.info.backend_pid,))
     assert await reader.fetch(COUNT, "") == (0,)
 
 
