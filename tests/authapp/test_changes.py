@@ -22,7 +22,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
 
-from authapp import changes, direct
+from authapp import changes, direct, triggers
 from authapp.changes import DataVersion, Notifications, ShortMemory, open_feed
 from authapp.models import Application, Connection
 from authapp.triggers import CHANNEL, MANY, missing_triggers
@@ -152,9 +152,45 @@ async def test_the_feed_is_that_of_the_database(transactional_db: None) -> None:
 
 
 async def test_a_database_that_is_neither_has_the_short_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(direct, "connections", {"default": SimpleNamespace(vendor="oracle")})
+    for module in (direct, changes):
+        monkeypatch.setattr(module, "connections", {"default": SimpleNamespace(vendor="oracle")})
     async with open_feed(Forgotten().forget) as feed:
         assert isinstance(feed, ShortMemory)
+
+
+@pytest.mark.parametrize("name", [":memory:", "file:memorydb_default?mode=memory&cache=shared"])
+async def test_of_a_database_in_memory_nothing_is_kept(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    in_memory = SimpleNamespace(vendor="sqlite", settings_dict={"NAME": name})
+    for module in (direct, changes):
+        monkeypatch.setattr(module, "connections", {"default": in_memory})
+    async with open_feed(Forgotten().forget) as feed:
+        assert direct.reader() is None
+        assert not feed.are_known()
+
+
+async def test_where_people_are_in_another_database_than_tokens_nothing_is_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    where = {get_user_model(): "people"}
+    router = SimpleNamespace(db_for_write=lambda model: where.get(model, "default"))
+    monkeypatch.setattr(changes, "router", router)
+    async with open_feed(Forgotten().forget) as feed:
+        assert direct.reader() is None
+        assert not feed.are_known()
+
+
+def test_every_table_that_a_person_is_stored_in_is_watched(settings: Any) -> None:
+    """A user model that inherits from another has its rows in both tables."""
+    parent = SimpleNamespace(_meta=SimpleNamespace(db_table="people", pk=SimpleNamespace(column="id")))
+    meta = SimpleNamespace(
+        db_table="staff", pk=SimpleNamespace(column="person_ptr_id"), get_parent_list=lambda: [parent]
+    )
+    other = SimpleNamespace(_meta=SimpleNamespace(db_table="other"))
+    settings.AUTH_USER_MODEL = "staff.Staff"
+    models = {"staff.Staff": SimpleNamespace(_meta=meta)}
+    found = triggers._tables(SimpleNamespace(get_model=lambda name: models.get(name, other)))
+    people = [(table, kind, column) for table, kind, column, _ in found if kind == "user"]
+    assert people == [("staff", "user", "person_ptr_id"), ("people", "user", "id")]
 
 
 # --- PostgreSQL: the triggers ------------------------------------------------------------------------------

@@ -174,6 +174,22 @@ async def test_a_rule_that_raises_has_allowed_nothing(
     assert ("It could not be decided" in caplog.text) == isinstance(error, RuntimeError)
 
 
+async def test_a_permission_backend_that_fails_has_allowed_nothing(
+    catalog: Catalog, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> bool:
+        raise RuntimeError("ldap://directory.internal is away")
+
+    monkeypatch.setattr("django.contrib.auth.backends.ModelBackend.has_perm", fail)
+    declare_one_of_each(permissions=["auth.change_group"])
+    async with serving() as endpoint:
+        for kind in KINDS:
+            response = await use(endpoint, await token_of(alice), kind)
+            assert refusal(response) == "You may not use this."
+            assert "internal" not in response.text
+        assert await listed(endpoint, await token_of(alice)) == []
+
+
 @pytest.mark.parametrize("answer", [1, "yes", None, [True]], ids=repr)
 async def test_a_rule_allows_by_true_and_nothing_like_it(catalog: Catalog, alice: Any, answer: Any) -> None:
     declare_one_of_each(allowed=lambda _: answer)
