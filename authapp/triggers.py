@@ -35,7 +35,7 @@ WATCHED = (
 USER = ("user", ("last_login",))
 
 _FUNCTION = f"""
-CREATE OR REPLACE FUNCTION star_access_changed() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION star_access_changed() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
 DECLARE
     changed text[];
     many integer;

@@ -82,7 +82,8 @@ class ResourceServer:
             await self._lifespan(receive, send)
             return
         headers = Headers(scope=scope)
-        if not _is_served(headers.get("host", ""), tuple(settings.ALLOWED_HOSTS)):
+        host = headers.get("host", "")
+        if len(host) > 260 or not _is_served(host, tuple(settings.ALLOWED_HOSTS)):
             # A page that rebinds its own name to this address must not get further (MCP transports, DNS rebinding).
             await refusal(421, "This host name is not served here.")(scope, receive, send)
             return

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextvars import ContextVar
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -77,13 +79,13 @@ class Server(MCPServer[Any]):
         }
         match definition:
             case ToolDefinition():
-                run = calls.prepared(definition.function, definition.options, ToolError)
+                run = _guarded(definition, ToolError)
                 self.add_tool(run, annotations=definition.annotations, **known)
             case ResourceDefinition():
-                run = calls.prepared(definition.function, definition.options, _protocol_error)
+                run = _guarded(definition, _protocol_error)
                 self.resource(definition.uri, mime_type=definition.mime_type, **known)(run)
             case PromptDefinition():
-                run = calls.prepared(definition.function, definition.options, _protocol_error)
+                run = _guarded(definition, _protocol_error)
                 self.add_prompt(Prompt.from_function(run, **known))
 
     # What a caller may use is decided before anything else is: the names of its arguments are not for everybody either.
@@ -179,7 +181,7 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     identity = request.scope.get(SCOPE_KEY) if request is not None else None
     if identity is not None and identity.is_anonymous and not may_be_anonymous(ctx.method):
         raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
-    language = _language(request.headers.get("accept-language", "") if request is not None else "")
+    language = _language(request.headers.get("accept-language", "")[:500] if request is not None else "")
     async with own_connections():
         with acting_as(identity), translation.override(language), timezone.override(None):
             try:
@@ -224,6 +226,22 @@ def _language(accept_language: str) -> str:
     return translation.get_language_from_request(request)  # type: ignore[arg-type]
 
 
+_admitted: ContextVar[Definition | None] = ContextVar("mcpapp_admitted", default=None)
+
+
+def _guarded(definition: Definition, failure: Callable[[str], Exception]) -> Callable[..., Awaitable[Any]]:
+    """Return what runs a definition for a caller who was admitted to it, and not to another the SDK took it for."""
+    run = calls.prepared(definition.function, definition.options, failure)
+
+    @functools.wraps(run)
+    async def guarded(*args: Any, **kwargs: Any) -> Any:
+        if _admitted.get() is not definition:
+            await _admit(definition, failure)
+        return await run(*args, **kwargs)
+
+    return guarded
+
+
 async def _admit(definition: Definition | None, failure: Callable[[str], Exception]) -> None:
     """Raise what a caller is told who may not use something; what is not declared here does not exist for the SDK."""
     if definition is None:
@@ -236,6 +254,7 @@ async def _admit(definition: Definition | None, failure: Callable[[str], Excepti
         raise failure(_("The database does not answer right now. Try again shortly.")) from error
     match decision:
         case Decision.ALLOWED:
+            _admitted.set(definition)
             return
         case Decision.NEEDS_SIGN_IN:
             raise failure(_("Sign in to use this."))

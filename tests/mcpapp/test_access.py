@@ -227,6 +227,18 @@ async def test_a_list_of_many_asks_the_database_for_a_person_once(
     assert set(decisions) == {access.Decision.ALLOWED}
 
 
+@pytest.mark.parametrize("seen", [None, "thing://one"], ids=["nothing", "another"])
+async def test_what_runs_is_what_was_decided_about_whatever_the_sdk_takes_a_uri_for(
+    catalog: Catalog, bob: Any, monkeypatch: pytest.MonkeyPatch, seen: str | None
+) -> None:
+    resource("thing://one", name="one")(lambda: "done")
+    resource("things://{number}", name="things", groups=["Owners"])(lambda number: "done")
+    async with serving() as endpoint:
+        monkeypatch.setattr(Catalog, "resource_at", lambda self, _: self.resources.get(seen))
+        response = await use(endpoint, await token_of(bob), "template")
+    assert refusal(response) == "You may not use this."
+
+
 # Scopes
 
 
