@@ -167,7 +167,12 @@ class Caller:
 
 
 class Callers:
-    """Callers of every worker, one for each tool, that call without a pause for as long as the block runs."""
+    """Callers of every worker, one for each tool, that call for as long as the block runs.
+
+    Without a pause on SQLite, where not one call may be accepted. On PostgreSQL a notification has to pass through three
+    processes of the database: on a machine whose cores are all full of callers, one would measure how long the kernel
+    lets those wait.
+    """
 
     def __init__(self, workers: Workers, token: str, tools: Iterable[str] = TOOLS) -> None:
         self._callers = [
@@ -175,6 +180,7 @@ class Callers:
         ]
         self._answers: list[list[Answer]] = [[] for _ in self._callers]
         self._ending = threading.Event()
+        self._pause = 0 if workers.is_sqlite else 0.008
         self._pool = ThreadPoolExecutor(len(self._callers))
 
     def __enter__(self) -> Callers:
@@ -194,6 +200,7 @@ class Callers:
         with closing(caller):
             while not self._ending.is_set():
                 answers.append(caller.call())
+                time.sleep(self._pause)
 
     @property
     def answers(self) -> list[Answer]:
