@@ -169,7 +169,7 @@ class Caller:
 class Callers:
     """Callers of every worker, one for each tool, that call for as long as the block runs.
 
-    Without a pause on SQLite, where not one call may be accepted. On PostgreSQL a notification has to pass through three
+    Without a pause on SQLite, where not one call may be accepted. On PostgreSQL a notification has to pass through
     processes of the database: on a machine whose cores are all full of callers, one would measure how long the kernel
     lets those wait.
     """
