@@ -10,8 +10,6 @@ os.environ.update(
     ENV_FILE="", DEBUG="true", PORT="8000", PUBLIC_URL="", SECRET_KEY="", ALLOWED_HOSTS="127.0.0.1", MCP_PATH="/star"
 )
 for name in (
-    "ANONYMOUS_TOOLS",
-    "ANONYMOUS_SEES_PROTECTED",
     "CLIENT_HOSTS_ALLOWED",
     "CLIENT_HOSTS_DENIED",
     "ALLOWED_ORIGINS",
