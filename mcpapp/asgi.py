@@ -295,14 +295,17 @@ def _with_identity(scope: Scope, identity: Identity) -> Scope:
     """Return a scope that carries the caller to the tools, and to the SDK, which ties sessions to it."""
     if identity.is_anonymous:
         return {**scope, SCOPE_KEY: identity}
-    if identity.session_user is None:
-        token = AccessToken(
-            token="",
-            client_id=identity.client_id,
-            scopes=sorted(identity.scopes),
-            expires_at=identity.expires_at,
-            resource=identity.resource,
-            subject=str(identity.user_id),
-        )
-        identity.session_user = AuthenticatedUser(token)
-    return {**scope, SCOPE_KEY: identity, "user": identity.session_user}
+    return {**scope, SCOPE_KEY: identity, "user": identity.once(_session_user)}
+
+
+def _session_user(identity: Identity) -> AuthenticatedUser:
+    """Return what the SDK ties sessions to; the token itself is none of its business."""
+    token = AccessToken(
+        token="",
+        client_id=identity.client_id,
+        scopes=sorted(identity.scopes),
+        expires_at=identity.expires_at,
+        resource=identity.resource,
+        subject=str(identity.user_id),
+    )
+    return AuthenticatedUser(token)

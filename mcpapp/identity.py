@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, TypeVar
 
 from django.contrib.auth.models import AbstractBaseUser, AnonymousUser
 
@@ -13,12 +13,14 @@ SCOPE_KEY = "mcpapp.identity"
 """Where the ASGI scope of a request carries the identity."""
 
 User = AbstractBaseUser | AnonymousUser
+T = TypeVar("T")
 
 
 class Identity:
-    """The caller of a tool. All calls with one access token may share one; each call has a `user` of its own."""
+    """The caller of a tool, never changed. Calls with one access token may share it; each has a `user` of its own."""
 
     __slots__ = (
+        "_made",
         "_make_user",
         "client_id",
         "client_name",
@@ -27,9 +29,18 @@ class Identity:
         "is_anonymous",
         "resource",
         "scopes",
-        "session_user",
         "user_id",
     )
+    _made: dict[Any, Any]
+    _make_user: Callable[[], User]
+    client_id: str
+    client_name: str
+    connection_id: Any
+    expires_at: int
+    is_anonymous: bool
+    resource: str
+    scopes: frozenset[str]
+    user_id: Any
 
     def __init__(
         self,
@@ -57,17 +68,35 @@ class Identity:
             connection_id: the consent the token was issued under, by which the site knows it; None if there is none.
             is_anonymous: nobody has signed in, `user` is Django's AnonymousUser. Only public tools are called so.
         """
-        self._make_user: Callable[[], User] = make_user if make_user is not None else lambda: user  # type: ignore[assignment, return-value]
-        self.client_id = client_id
-        self.client_name = client_name
-        self.scopes = scopes
-        self.resource = resource
-        self.expires_at = expires_at
-        self.user_id = user_id
-        self.connection_id = connection_id
-        self.is_anonymous = is_anonymous
-        self.session_user: Any = None
-        """What the SDK ties sessions to, once `mcpapp.asgi` has made it."""
+        values = {
+            "_make_user": make_user if make_user is not None else lambda: user,
+            "_made": {},
+            "client_id": client_id,
+            "client_name": client_name,
+            "scopes": scopes,
+            "resource": resource,
+            "expires_at": expires_at,
+            "user_id": user_id,
+            "connection_id": connection_id,
+            "is_anonymous": is_anonymous,
+        }
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse: what one call changed, the next one with the same token would be.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(f"An Identity is not changed ({name}).")
+
+    def once(self, make: Callable[[Identity], T]) -> T:
+        """Return what a function makes of this identity, made once."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: T = self._made[make]
+        return made
 
     @property
     def user(self) -> Any:

@@ -241,6 +241,15 @@ async def test_a_tool_without_its_scope_does_not_run(tools: dict[str, Any]) -> N
     assert ran == [1]
 
 
+def test_an_identity_is_not_changed_by_a_tool() -> None:
+    """The next call with the same token would have what this one took."""
+    caller = identity(None, "mcp:tools")
+    for name, value in (("scopes", frozenset({"mcp:write"})), ("user_id", 1), ("anything", 1)):
+        with pytest.raises(AttributeError):
+            setattr(caller, name, value)
+    assert caller.scopes == {"mcp:tools"}
+
+
 def test_outside_a_call_there_is_nobody() -> None:
     with pytest.raises(NotAuthenticated):
         current_identity()
