@@ -31,6 +31,7 @@ from starlette.types import Message, Receive, Scope, Send
 from mcpapp import conf
 from mcpapp.access import Decision, decide
 from mcpapp.bearer import authenticate
+from mcpapp.brake import Brake
 from mcpapp.challenge import challenge, refusal, rpc_error
 from mcpapp.database import close_threads, own_connections
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
@@ -53,6 +54,7 @@ class ResourceServer:
         self._server: MCPServer[Any] | None = None
         self._under_way: set[tuple[Any, str, str]] = set()
         self._verifier = Verifier()
+        self._brake = Brake()
         self._all_scopes = self.catalog.all_scopes()
         self._origins = self._own_origins()
         self._guarded = CORSMiddleware(
@@ -106,6 +108,7 @@ class ResourceServer:
         resource = conf.resource_for(headers.get("host", ""))
         identity = await authenticate(headers, resource, self._verifier)
         if isinstance(identity, Response):
+            await self._brake.refuse()
             await identity(scope, receive, send)
             return
         if scope["method"] != "POST" and not conf.sessions():

@@ -77,8 +77,10 @@ async def plain_sdk() -> AsyncIterator[Any]:
 @asynccontextmanager
 async def our_server() -> AsyncIterator[Any]:
     """The ASGI application of /star, running, when it may keep what it looked up."""
+    from mcpapp import brake
     from mcpapp.asgi import ResourceServer
 
+    brake.FREE_PER_SECOND = 10**9  # what a refusal costs is measured here, not how long it waits
     application = ResourceServer()
     async with application.running():
         feed = application._verifier._cache.feed
