@@ -207,11 +207,14 @@ def test_while_a_trigger_is_missing_nothing_is_kept(postgresql: Workers) -> None
             callers.wait_for_more(committed)
         assert not [answer for answer in callers.answers if answer.is_accepted and answer.begun > committed]
         assert_works(postgresql, other.token)
+        missing = "no trigger watches oauth2_provider_accesstoken"
+        until(
+            lambda: all(missing in log for log in postgresql.logs()), "a worker does not say which trigger is missing"
+        )
     finally:
         postgresql.execute(switch.format("ENABLE ALWAYS"))
     until_kept_everywhere(postgresql, other.token)
     for log in postgresql.logs():
-        assert "no trigger watches oauth2_provider_accesstoken" in log
         assert "listened for again" in log
 
 
