@@ -82,6 +82,8 @@ async def authenticate(headers: Headers, resource: str, verifier: Verifier) -> I
         logger.exception("An access token could not be looked up.")
     except TooManyLookups:
         logger.warning("An access token was not looked up: too many others are.")
+    except Exception:  # of a site's own lookup
+        logger.exception("MCPAPP['TOKEN_LOOKUP'] failed.")
     return refusal(503, "Tokens cannot be checked right now; try again shortly.", {"Retry-After": "5"})
 
 

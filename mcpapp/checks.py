@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.utils.module_loading import import_string
 
 from mcpapp import conf
+from mcpapp.access import BadDeclaration
 
 
 @register
@@ -47,8 +49,11 @@ def check_token_lookup(**_: Any) -> list[CheckMessage]:
     try:
         if not conf.token_lookups():
             raise ValueError("it is empty")
+        for lookup in conf.token_lookups():
+            if not (iscoroutinefunction(lookup) or iscoroutinefunction(type(lookup).__call__)):
+                raise ValueError(f"{lookup!r} is not an async def")
     except (ImportError, AttributeError, ValueError) as error:
-        return [Error(f"MCPAPP['TOKEN_LOOKUP'] cannot be imported: {error}", id="mcpapp.E005")]
+        return [Error(f"MCPAPP['TOKEN_LOOKUP'] cannot be used: {error}", id="mcpapp.E005")]
     try:
         conf.token_changes()
     except (ImportError, AttributeError, ValueError) as error:
@@ -80,3 +85,26 @@ def check_anonymous_callers(**_: Any) -> list[CheckMessage]:
             )
         ]
     return []
+
+
+@register
+def check_declarations(**_: Any) -> list[CheckMessage]:
+    """What is declared contradicts neither itself nor another, and every scope it needs can be granted."""
+    from mcpapp.registry import Duplicate, discover  # imports the apps' modules, which import models
+
+    try:
+        catalog = discover()
+    except (BadDeclaration, Duplicate) as error:
+        return [Error(str(error), id="mcpapp.E009")]
+    known = set(conf.scopes_supported())
+    return [
+        Warning(
+            f"{one.name!r} ({one.function.__module__}.{one.function.__qualname__}) needs the scope {scope!r}, which is "
+            "not in MCPAPP['SCOPES_SUPPORTED']: nobody can be granted it, so nobody sees it.",
+            hint=f"Correct it, or add it to SCOPES_SUPPORTED. There are: {', '.join(sorted(known)) or 'none'}.",
+            id="mcpapp.W001",
+        )
+        for kind in (catalog.tools, catalog.resources, catalog.prompts)
+        for one in kind.values()
+        for scope in sorted(one.access.scopes - known)
+    ]

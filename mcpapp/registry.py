@@ -33,7 +33,7 @@ from mcp.shared.uri_template import UriTemplate
 from mcp_types import ToolAnnotations
 
 from mcpapp import conf
-from mcpapp.access import Access, Rule
+from mcpapp.access import Access, BadDeclaration, Rule
 from mcpapp.calls import RunOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -142,6 +142,7 @@ def tool(
     the function's with dashes if not given. `read_only`, `destructive`, `idempotent` and `open_world` are hints for
     clients (MCP tool annotations).
     """
+    _must_be_called("tool", name)
     access = Access.declared(scopes, permissions, groups, allowed, public)
 
     def declare(function: Function) -> Function:
@@ -219,6 +220,7 @@ def prompt(
     concurrency: int | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function as what renders a prompt."""
+    _must_be_called("prompt", name)
     access = Access.declared(scopes, permissions, groups, allowed, public)
 
     def declare(function: Function) -> Function:
@@ -256,6 +258,11 @@ def _add(known: dict[str, AnyDefinition], key: str, definition: AnyDefinition) -
             "Give one of them another name."
         )
     known[key] = definition
+
+
+def _must_be_called(decorator: str, name: Any) -> None:
+    if callable(name):
+        raise BadDeclaration(f"{_place_of(name)}: write @{decorator}(), with parentheses.")
 
 
 def _place_of(function: Callable[..., Any]) -> str:

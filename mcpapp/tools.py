@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.contrib.auth.models import AbstractUser, Group
+from django.contrib.auth.models import AbstractUser, PermissionsMixin
 from django.utils import timezone
 from typing_extensions import TypedDict
 
@@ -45,7 +45,9 @@ async def protected_data() -> ProtectedData:
     """Tell who is signed in, and the groups this person belongs to. Needs the scope mcp:tools."""
     identity = current_identity()
     user = identity.user
-    groups = [name async for name in Group.objects.filter(user=user.pk).order_by("name").values_list("name", flat=True)]
+    groups = []
+    if isinstance(user, PermissionsMixin):  # not every user model has groups
+        groups = [name async for name in user.groups.order_by("name").values_list("name", flat=True)]
     return ProtectedData(
         username=user.get_username(),
         full_name=user.get_full_name() if isinstance(user, AbstractUser) else "",

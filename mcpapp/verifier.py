@@ -160,6 +160,13 @@ async def _look_up(token: str) -> _Verified | None:
         return None
     user = info.user
     depends_on = getattr(info, "depends_on", ())
+    for name, value in (("scopes", info.scopes), ("resource", info.resource), ("depends_on", depends_on)):
+        if isinstance(value, str):  # its characters, or a part of it, would be taken for an answer
+            raise TypeError(f"MCPAPP['TOKEN_LOOKUP']: {name} is a list: [{value!r}], not {value!r}.")
+    if depends_on and not isinstance(getattr(type(info), "user", None), property) and info.user is user:
+        raise TypeError(  # calls would share it, and what one does to it
+            "MCPAPP['TOKEN_LOOKUP']: with depends_on, user has to be a property that gives another instance each time."
+        )
     return _Verified(info, user.pk, user.is_active, with_implied(info.scopes), depends_on)
 
 

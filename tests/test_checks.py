@@ -8,6 +8,7 @@ import pytest
 
 from authapp import checks as authapp_checks
 from mcpapp import checks as mcpapp_checks
+from mcpapp import registry
 
 
 def ids(messages: list[Any]) -> list[str]:
@@ -68,3 +69,38 @@ def test_a_registration_limit_that_never_refills_is_refused(settings: Any) -> No
     assert authapp_checks.check_registration_limit() == []
     settings.AUTHAPP = {**settings.AUTHAPP, "REGISTRATION_REFILL_PER_MINUTE": 0}
     assert ids(authapp_checks.check_registration_limit()) == ["authapp.E005"]
+
+
+def test_a_scope_that_nobody_can_be_granted_is_named_with_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.discover()
+    monkeypatch.setattr(registry, "_catalog", registry.Catalog({}, {}, {}))
+    assert mcpapp_checks.check_declarations() == []
+    registry.tool("thing", scopes=["mcp:tolls"])(lambda: None)
+    (warning,) = mcpapp_checks.check_declarations()
+    assert warning.id == "mcpapp.W001"
+    assert "'thing'" in warning.msg
+    assert "mcp:tolls" in warning.msg
+    assert "mcp:tools" in str(warning.hint)
+
+
+def test_a_declaration_that_stops_the_server_is_an_error_of_the_check_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> None:
+        raise registry.Duplicate("one and two are both called 'same'.")
+
+    monkeypatch.setattr(registry, "discover", fail)
+    assert ids(mcpapp_checks.check_declarations()) == ["mcpapp.E009"]
+
+
+def test_a_lookup_that_is_not_async_is_named(settings: Any) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "TOKEN_LOOKUP": "authapp.tokens.is_marked"}
+    (problem,) = mcpapp_checks.check_token_lookup()
+    assert problem.id == "mcpapp.E005"
+    assert "async def" in problem.msg
+
+
+def test_a_decorator_without_parentheses_says_so() -> None:
+    for decorator in (registry.tool, registry.prompt):
+        with pytest.raises(registry.BadDeclaration, match="parentheses"):
+
+            @decorator
+            def forgotten() -> None: ...

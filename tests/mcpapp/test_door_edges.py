@@ -259,3 +259,15 @@ async def test_the_limit_of_a_body_is_the_one_of_the_settings(
         httpx2.AsyncClient(transport=httpx2.ASGITransport(server), base_url="http://127.0.0.1:8000") as client,
     ):
         assert (await client.post("/star", content=b"x" * 1001, headers=headers)).status_code == 413
+
+
+async def test_a_lookup_of_the_site_that_crashes_is_503_and_tells_nothing(
+    endpoint: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def crash(token: str) -> None:
+        raise KeyError("secret of the site")
+
+    monkeypatch.setattr(verifier.conf, "token_lookups", lambda: (crash,))
+    response = await send(endpoint, "token", "tools/list")
+    assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+    assert "secret" not in response.text

@@ -356,6 +356,57 @@ async def test_the_token_itself_is_nowhere_in_what_is_kept(cache: TokenCache[Fou
 # With the verifier around it
 
 
+class Info(SimpleNamespace):
+    """What a lookup finds; `user` is another instance each time."""
+
+    client_id = "client"
+    client_name = ""
+    scopes: Any = frozenset({"mcp:tools"})
+    resource: Any = ("https://star.example/star",)
+    depends_on: Any = frozenset({"user:1"})
+
+    def __init__(self, **other: Any) -> None:
+        super().__init__(expires_at=time.time() + 3600, **other)
+
+    @property
+    def user(self) -> Any:
+        return SimpleNamespace(is_active=True, pk=1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "word"),
+    [
+        (Info(resource="https://star.example/star-other"), "resource"),
+        (Info(scopes="mcp:tools"), "scopes"),
+        (Info(depends_on="user:1"), "depends_on"),
+        (
+            SimpleNamespace(
+                **dict.fromkeys(("client_id", "client_name"), "c"),
+                user=SimpleNamespace(is_active=True, pk=1),
+                scopes=[],
+                resource=["https://star.example/star"],
+                expires_at=time.time() + 3600,
+                depends_on=["user:1"],
+            ),
+            "another instance",
+        ),
+    ],
+    ids=["resource", "scopes", "depends_on", "a shared user"],
+)
+async def test_a_lookup_that_answers_in_a_way_that_would_be_misread_is_refused_loudly(
+    monkeypatch: pytest.MonkeyPatch, wrong: Any, word: str
+) -> None:
+    """A part of a string is not the name of a resource, nor are its characters names of what changes."""
+
+    async def find(token: str) -> Any:
+        return wrong if token == "wrong" else Info()
+
+    monkeypatch.setattr(verifier.conf, "token_lookups", lambda: (find,))
+    assert await Verifier().verify("right", "https://star.example/star")
+    with pytest.raises(TypeError, match=word):
+        await Verifier().verify("wrong", "https://star.example/star")
+
+
 @pytest.fixture
 def infos(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     """A lookup of one token for one resource; returns how often it was asked."""
@@ -366,15 +417,7 @@ def infos(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         await checkpoint()
         if token != "good":
             return None
-        return SimpleNamespace(
-            user=SimpleNamespace(is_active=True, pk=1),
-            client_id="client",
-            client_name="",
-            scopes={"mcp:tools"},
-            resource=["https://star.example/star"],
-            expires_at=time.time() + 3600,
-            depends_on={"user:1"},
-        )
+        return Info()
 
     monkeypatch.setattr(verifier.conf, "token_lookups", lambda: (find,))
     return asked
