@@ -274,5 +274,9 @@ async def connect(alias: str, **options: Any) -> Any:
         **{"connect_timeout": CONNECT_SECONDS} | parameters | options, autocommit=True, prepare_threshold=5
     )
     if role := connections[alias].settings_dict["OPTIONS"].get("assume_role"):
-        await connection.execute(psycopg.sql.SQL("SET ROLE {}").format(psycopg.sql.Identifier(role)))
+        try:
+            await connection.execute(psycopg.sql.SQL("SET ROLE {}").format(psycopg.sql.Identifier(role)))
+        except BaseException:
+            await connection.close()
+            raise
     return connection

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import lru_cache
@@ -92,9 +94,11 @@ class _Query:
             for converter in converters:
                 values[index] = converter(values[index], None, connection)
         user_values = values[self._first_of_user :]
+        has_mutable = any(isinstance(value, dict | list | set | bytearray) for value in user_values)
 
         def make_user() -> AbstractBaseUser:
-            user: AbstractBaseUser = get_user_model().from_db(self._alias, self._user_fields, user_values)
+            own = copy.deepcopy(user_values) if has_mutable else user_values
+            user: AbstractBaseUser = get_user_model().from_db(self._alias, self._user_fields, own)
             return user
 
         # Some user models have no such column; theirs is a property, or always True.
@@ -110,6 +114,13 @@ def _query(alias: str, placeholder: str) -> _Query:
 def _converters(field: Field[Any, Any], connection: Any) -> Sequence[Callable[[Any, Any, Any], Any]]:
     """Return what Django applies to a value from the database, in its order."""
     return [*connection.ops.get_db_converters(field.cached_col), *field.get_db_converters(connection)]
+
+
+def activity_is_stored() -> bool:
+    """Return whether people become inactive by a change to their row, and not by a property that says so anytime."""
+    model = get_user_model()
+    is_field = any(field.attname == "is_active" for field in model._meta.concrete_fields)
+    return is_field or isinstance(inspect.getattr_static(model, "is_active", True), bool)
 
 
 def is_readable() -> bool:

@@ -117,7 +117,7 @@ async def find_access_token(token: str) -> AccessTokenInfo | None:
         scopes=frozenset(row.scope.split()),
         resource=tuple(row.resource or ()),
         expires_at=int(row.expires.timestamp()),
-        depends_on=frozenset(depends_on),
+        depends_on=frozenset(depends_on if token_rows.activity_is_stored() else ()),
         user_id=row.user_pk,
         make_user=row.make_user,
     )
@@ -150,5 +150,5 @@ async def _read_with_orm(checksum: str) -> TokenRow | None:
         connection_pk=token.connection_pk,
         user_pk=token.user.pk,
         user_is_active=token.user.is_active,
-        make_user=lambda: copy.copy(token.user),
+        make_user=lambda: copy.deepcopy(token.user),
     )

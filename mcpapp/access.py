@@ -20,6 +20,7 @@ from django.core.exceptions import PermissionDenied
 from django.db import Error as DatabaseError
 
 from mcpapp import conf
+from mcpapp.database import own_connections, thread_slot
 from mcpapp.identity import Identity
 
 logger = logging.getLogger(__name__)
@@ -111,10 +112,12 @@ async def decide_all(accesses: Sequence[Access], identity: Identity) -> list[Dec
     ]
     if open_ones:
         person = _Person(identity)
-        answers = await sync_to_async(lambda: [person.may(accesses[index]) for index in open_ones])()
-        for index, answer in zip(open_ones, answers, strict=True):
-            if not (await _finished(accesses[index], answer) if inspect.isawaitable(answer) else answer):
-                decisions[index] = Decision.DENIED
+        # A thread of the decision's own: a call that waits for its turn after it holds no connection meanwhile.
+        async with thread_slot(), own_connections():
+            answers = await sync_to_async(lambda: [person.may(accesses[index]) for index in open_ones])()
+            for index, answer in zip(open_ones, answers, strict=True):
+                if not (await _finished(accesses[index], answer) if inspect.isawaitable(answer) else answer):
+                    decisions[index] = Decision.DENIED
     return decisions
 
 
@@ -154,7 +157,7 @@ class _Person:
             answer = True if access.rule is None else access.rule(self.identity)
         except DatabaseError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit, GeneratorExit) as error:
             return _refused(access, error)
         return answer if inspect.isawaitable(answer) else answer is True
 
@@ -164,11 +167,11 @@ async def _finished(access: Access, answer: Awaitable[bool]) -> bool:
         return await answer is True
     except DatabaseError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         return _refused(access, error)
 
 
-def _refused(access: Access, error: Exception) -> bool:
+def _refused(access: Access, error: BaseException) -> bool:
     """Default deny: a rule, or a permission backend, that fails has not allowed anything."""
     if not isinstance(error, PermissionDenied):
         logger.error("It could not be decided about %r; the caller was refused.", access, exc_info=error)

@@ -41,6 +41,9 @@ from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
+ANONYMOUS_BODY_BYTES = 64 * 1024
+"""How much is read of a caller who has not signed in: decoding megabytes takes seconds of everybody's time."""
+TOO_LARGE = object()
 _LOOPBACK_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 
@@ -119,7 +122,11 @@ class ResourceServer:
         session = headers.get("mcp-session-id") if scope["method"] == "POST" else None
         message = None
         if session or not self._all_scopes <= identity.scopes or identity.is_anonymous:
-            receive, message = await _read_ahead(receive)
+            limit = min(ANONYMOUS_BODY_BYTES, conf.maximum_body_bytes()) if identity.is_anonymous else None
+            receive, message = await _read_ahead(receive, limit)
+            if message is TOO_LARGE:
+                await refusal(413, f"Without signing in, at most {limit} bytes are read.")(scope, receive, send)
+                return
             if (challenged := await self._challenge(message, identity)) is not None:
                 await challenged(scope, receive, send)
                 return
@@ -162,12 +169,14 @@ class ResourceServer:
         """
         messages = [one for one in (message if isinstance(message, list) else [message]) if isinstance(one, dict)]
         needed: set[str] = set()
+        decided: set[int] = set()
         for one in messages:
             wanted = self.catalog.wanted_by(one)
             if identity.is_anonymous and not _is_open(one, wanted):
                 scopes = {*conf.default_scopes(), *(wanted.access.scopes if wanted is not None else ())}
                 return challenge(identity.resource, scopes=scopes & {*conf.scopes_supported()})
-            if wanted is not None and wanted.access.scopes - identity.scopes:
+            if wanted is not None and wanted.access.scopes - identity.scopes and id(wanted) not in decided:
+                decided.add(id(wanted))  # a batch may name it a thousand times
                 try:
                     async with own_connections():
                         with acting_as(identity):
@@ -252,19 +261,23 @@ def _varying(send: Send) -> Send:
     return send_varying
 
 
-async def _read_ahead(receive: Receive) -> tuple[Receive, Any]:
+async def _read_ahead(receive: Receive, limit: int | None = None) -> tuple[Receive, Any]:
     """Read the body, up to the largest that is served; return a `receive` that starts over, and the decoded JSON.
 
-    None stands for what cannot be decoded, or is too large: the SDK answers it.
+    None stands for what cannot be decoded, or is too large for anybody: the SDK answers it. With a `limit`, more than
+    that is `TOO_LARGE`.
     """
     messages: list[Message] = []
     body = b""
-    while len(body) <= conf.maximum_body_bytes():
+    while len(body) <= (conf.maximum_body_bytes() if limit is None else limit):
         message = await receive()
         messages.append(message)
         body += message.get("body", b"")
         if not message.get("more_body"):
             break
+
+    if limit is not None and len(body) > limit:
+        return receive, TOO_LARGE
 
     async def replay() -> Message:
         return messages.pop(0) if messages else await receive()

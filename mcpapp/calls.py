@@ -25,6 +25,7 @@ from django.utils.translation import gettext as _
 
 from mcpapp import conf
 from mcpapp.access import BadDeclaration
+from mcpapp.database import has_slot, holding_slot, slots
 
 logger = logging.getLogger(__name__)
 
@@ -121,6 +122,13 @@ def prepared(
             raise failure(_out_of_time(timeout))
         except _TOLD as error:
             raise failure(_told(error)) from error
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():  # nobody cancelled this call: what it awaited was
+                raise RuntimeError("It raised CancelledError by itself.") from error
+            raise
+        except (GeneratorExit, SystemExit) as error:
+            raise RuntimeError(f"It raised {type(error).__name__}, which is not for a call to raise.") from error
 
     return run
 
@@ -150,6 +158,18 @@ def _told(error: Exception) -> str:
 
 async def _run_in_thread(function: Callable[[], Any], atomic: bool | None, release: Callable[[], None]) -> Any:
     """Run a function in this call's thread; `release` is called on the loop when the thread is really done with it."""
+    if not has_slot():
+        thread_slots, release_own = slots(), release
+        try:
+            await thread_slots.acquire()
+        except BaseException:
+            release()
+            raise
+
+        def release() -> None:
+            thread_slots.release()
+            release_own()
+
     call = _Call()
     loop = asyncio.get_running_loop()
 
@@ -168,18 +188,21 @@ async def _run_in_thread(function: Callable[[], Any], atomic: bool | None, relea
                 return result
         except _GivenUp:
             return None
+        except (StopIteration, GeneratorExit, SystemExit) as error:  # no future carries the first; none ends the server
+            raise RuntimeError(f"It raised {type(error).__name__}.") from error
         finally:
             with suppress(RuntimeError):  # the loop is closed: the server has ended
                 loop.call_soon_threadsafe(release)
 
     token = _current.set(call)
     try:
-        return await sync_to_async(work)()
-    except asyncio.CancelledError:
+        with holding_slot():
+            return await sync_to_async(work)()
+    except BaseException:
         with call.lock:
-            call.is_given_up = True
-            if not call.has_started:
+            if not call.has_started and not call.is_given_up:
                 release()
+            call.is_given_up = True
         raise
     finally:
         _current.reset(token)

@@ -142,7 +142,12 @@ def call_timeout_seconds() -> float:
 
 def call_concurrency() -> int:
     """Return how many calls of one tool run at once in a process if it sets no limit of its own; 0 for no limit."""
-    return int(_setting("CALL_CONCURRENCY", 16))
+    return int(_setting("CALL_CONCURRENCY", 8))
+
+
+def call_threads() -> int:
+    """Return how many threads at once work for calls in a process; each may take a connection to the database."""
+    return int(_setting("CALL_THREADS", 16))
 
 
 def list_ttl_seconds() -> int:

@@ -9,17 +9,22 @@ connections with them (CONN_MAX_AGE decides for how long).
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import logging
 import weakref
 from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from contextvars import ContextVar
 from typing import Any, TypeVar
 
 from asgiref.sync import ThreadSensitiveContext
 from django.core import signals
 from django.db import connections
+
+from mcpapp import conf
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +101,44 @@ class own_connections(AbstractAsyncContextManager[None]):
         """Let the thread finish."""
         await self._context.__aexit__(*exc_info)  # type: ignore[no-untyped-call]
         self._thread.finish()
+
+
+_slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
+_has_slot: ContextVar[bool] = ContextVar("mcpapp_has_thread_slot", default=False)
+
+
+def slots() -> asyncio.Semaphore:
+    """Return what bounds how many threads work at once for this event loop, and so how many connections they take."""
+    loop = asyncio.get_running_loop()
+    if loop not in _slots:
+        _slots[loop] = asyncio.Semaphore(conf.call_threads())
+    return _slots[loop]
+
+
+def has_slot() -> bool:
+    """Return whether the code runs for one that has its slot: what it calls must not wait for another, or all might."""
+    return _has_slot.get()
+
+
+@contextmanager
+def holding_slot() -> Iterator[None]:
+    """Say of the code inside that it has a slot."""
+    token = _has_slot.set(True)
+    try:
+        yield
+    finally:
+        _has_slot.reset(token)
+
+
+@asynccontextmanager
+async def thread_slot() -> AsyncIterator[None]:
+    """Wait for a slot, unless there is one already, and keep it for the code inside."""
+    if has_slot():
+        yield
+        return
+    async with slots():
+        with holding_slot():
+            yield
 
 
 def close_threads() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -113,6 +114,50 @@ async def test_the_person_is_whole_and_another_instance_each_time(way: str, alic
         assert getattr(one, field.attname) == getattr(alice, field.attname), field.name
     assert one._state.adding is False
     assert one._state.db == "default"
+
+
+async def test_what_a_person_has_that_can_be_changed_is_not_shared_either(
+    way: str, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A JSON field of a site's own user model, for example."""
+    converters = token_rows._Query.parse
+    monkeypatch.setattr(
+        token_rows._Query,
+        "parse",
+        lambda query, row: converters(query, [{"a": [1]} if v == "Alice" else v for v in row]),
+    )
+    info = await find(await sync_to_async(make_token)(alice))
+    assert info is not None
+    if way == "reader":
+        info.user.first_name["a"].append(2)
+        assert info.user.first_name == {"a": [1]}
+    else:
+        info.user._state.fields_cache["a"] = 1
+        assert "a" not in info.user._state.fields_cache
+
+
+async def test_people_who_are_active_by_a_property_are_looked_up_each_time(
+    way: str, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No row changes when it says otherwise."""
+    token = await sync_to_async(make_token)(alice)
+    info = await find(token)
+    assert info is not None
+    assert info.depends_on
+    monkeypatch.setattr(token_rows, "activity_is_stored", lambda: False)
+    info = await find(token)
+    assert info is not None
+    assert not info.depends_on
+
+
+def test_a_constant_is_as_good_as_a_column_and_a_property_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def model(**body: Any) -> Any:
+        return type("Person", (), {"_meta": SimpleNamespace(concrete_fields=[]), **body})
+
+    assert token_rows.activity_is_stored()
+    for found, stored in ((model(is_active=True), True), (model(is_active=property(lambda _: True)), False)):
+        monkeypatch.setattr(token_rows, "get_user_model", lambda found=found: found)
+        assert token_rows.activity_is_stored() == stored
 
 
 async def test_without_a_consent_there_is_none(way: str, alice: Any, bob: Any) -> None:

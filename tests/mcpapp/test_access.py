@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from typing import Any
 
@@ -15,7 +16,7 @@ from mcpapp import access
 from mcpapp.access import BadDeclaration
 from mcpapp.identity import Identity
 from mcpapp.registry import Catalog, Duplicate, prompt, resource, tool
-from tests.mcpapp.helpers import MODERN, call, listed, make_token, payload, send, serving
+from tests.mcpapp.helpers import MODERN, call, listed, make_token, message, payload, send, serving
 from tests.mcpapp.test_door import parameters
 
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
@@ -190,6 +191,23 @@ async def test_a_permission_backend_that_fails_has_allowed_nothing(
         assert await listed(endpoint, await token_of(alice)) == []
 
 
+@pytest.mark.parametrize("error", [SystemExit, GeneratorExit, StopIteration])
+@pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
+async def test_a_rule_that_would_stop_the_server_has_allowed_nothing(
+    catalog: Catalog, alice: Any, error: type[BaseException], is_async: bool
+) -> None:
+    def rule(_: Identity) -> bool:
+        raise error
+
+    async def async_rule(_: Identity) -> bool:
+        raise error
+
+    declare_one_of_each(allowed=async_rule if is_async else rule)
+    async with serving() as endpoint:
+        assert refusal(await use(endpoint, await token_of(alice), "tool")) == "You may not use this."
+        assert await listed(endpoint, await token_of(alice)) == []
+
+
 @pytest.mark.parametrize("answer", [1, "yes", None, [True]], ids=repr)
 async def test_a_rule_allows_by_true_and_nothing_like_it(catalog: Catalog, alice: Any, answer: Any) -> None:
     declare_one_of_each(allowed=lambda _: answer)
@@ -303,6 +321,25 @@ async def test_while_the_database_is_away_nobody_is_allowed_and_nothing_of_it_is
         assert (at_the_door.status_code, at_the_door.headers["retry-after"]) == (503, "5")
         for answer in (response, at_the_door, await send(endpoint, granted, "tools/list")):
             assert "db.internal" not in answer.text
+
+
+async def test_a_batch_that_names_one_thing_a_thousand_times_is_decided_about_once(
+    catalog: Catalog, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+
+    def rule(identity: Identity) -> bool:
+        asked.append(identity)
+        return True
+
+    tool("thing", scopes=["mcp:write"], allowed=rule)(lambda: "done")
+    request = message("tools/call")
+    one = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "thing", "arguments": {}}}
+    async with serving() as endpoint:
+        headers = request["headers"] | {"Authorization": f"Bearer {await token_of(alice)}"}
+        response = await endpoint.post("/star", content=json.dumps([one] * 1000), headers=headers)
+    assert response.status_code == 403
+    assert len(asked) == 1
 
 
 # Lists

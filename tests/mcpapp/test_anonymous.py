@@ -233,3 +233,15 @@ async def test_a_message_that_got_past_the_door_is_refused_behind_it(method: str
         with pytest.raises(MCPError, match="Sign in"):
             await with_caller(context, serve)
     assert bool(served) == is_open
+
+
+async def test_of_a_caller_without_a_token_little_is_read(things: None, anonymous: None, alice: Any) -> None:
+    """Decoding megabytes takes seconds of everybody's time."""
+    request = message("tools/list")
+    large = request["content"][:-1] + ', "x": [' + ",".join(["[]"] * 40_000) + "]}"
+    async with serving() as endpoint:
+        response = await endpoint.post("/star", content=large, headers=request["headers"])
+        assert response.status_code == 413
+        token = await sync_to_async(make_token)(alice)
+        headers = request["headers"] | {"Authorization": f"Bearer {token}"}
+        assert (await endpoint.post("/star", content=large, headers=headers)).status_code == 200

@@ -253,6 +253,77 @@ async def test_a_thread_that_was_given_up_keeps_its_place_until_it_is_really_don
         assert text(await call(endpoint, token, "work")) == "worked"
 
 
+async def test_no_more_threads_work_at_once_than_the_settings_say_and_waiting_calls_have_none(
+    catalog: Catalog, token: str, settings: Any
+) -> None:
+    """Each may hold a connection, and the pages of the site need some as well."""
+    settings.MCPAPP = {**settings.MCPAPP, "CALL_THREADS": 3}
+    over = threading.Event()
+    lock = threading.Lock()
+    working = most = 0
+
+    def work() -> str:
+        nonlocal working, most
+        with lock:
+            working += 1
+            most = max(most, working)
+        over.wait(10)
+        with lock:
+            working -= 1
+        return "worked"
+
+    for number in range(4):
+        tool(f"work-{number}", groups=["Owners"])(work)
+    done: list[str] = []
+
+    async def ask(endpoint: Any, name: str) -> None:
+        done.append(text(await call(endpoint, token, name)))
+
+    async with serving() as endpoint, anyio.create_task_group() as group:
+        for number in range(20):
+            group.start_soon(ask, endpoint, f"work-{number % 4}")
+        await until(lambda: working == 3)
+        await anyio.sleep(0.1)
+        assert len([one for one in threading.enumerate() if one.name.startswith("mcp-call")]) < 15, (
+            "three and a few idle"
+        )
+        over.set()
+    assert (most, done) == (3, ["worked"] * 20)
+
+
+@pytest.mark.parametrize("limit", [0.05, 0.0], ids=["given up", "cancelled"])
+async def test_who_stops_waiting_for_a_thread_takes_no_place(
+    catalog: Catalog, token: str, settings: Any, limit: float
+) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "CALL_THREADS": 1}
+    over, entered = threading.Event(), threading.Event()
+
+    @tool("hold")
+    def hold() -> str:
+        entered.set()
+        over.wait(10)
+        return "held"
+
+    @tool("quick", timeout=limit, concurrency=1)
+    def quick() -> str:
+        return "quick"
+
+    async with serving() as endpoint, anyio.create_task_group() as group:
+        group.start_soon(call, endpoint, token, "hold")
+        await until(entered.is_set)
+        if limit:
+            assert (await call(endpoint, token, "quick"))["isError"]
+        else:
+            with anyio.move_on_after(0.1):
+                await call(endpoint, token, "quick")
+        over.set()
+        await anyio.sleep(0.05)
+        with anyio.fail_after(10):
+            while (result := await call(endpoint, token, "quick")).get("isError"):  # noqa: ASYNC110
+                await anyio.sleep(0.02)
+        assert text(result) == "quick"
+
+
 # Cancellation
 
 
@@ -383,6 +454,45 @@ async def test_an_exception_that_django_has_a_word_for_is_told_and_any_other_sta
         assert told_there.endswith(told)
     elif kind != "tool":
         assert answer["error"]["code"] == -32603
+
+
+async def _raise_cancelled() -> None:
+    task = asyncio.ensure_future(asyncio.sleep(10))
+    task.cancel()
+    await task
+
+
+@pytest.mark.parametrize("era", ERAS)
+@pytest.mark.parametrize("kind", ["tool", "resource"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["def", "async def"])
+@pytest.mark.parametrize("error", [StopIteration, SystemExit, GeneratorExit, asyncio.CancelledError])
+async def test_nothing_that_a_call_raises_stops_the_server_or_hangs(
+    catalog: Catalog, token: str, kind: str, era: str, is_async: bool, error: type[BaseException]
+) -> None:
+    def fail() -> str:
+        raise error
+
+    async def async_fail() -> str:
+        if error is asyncio.CancelledError:
+            await _raise_cancelled()
+        raise error
+
+    tool("thing", timeout=5)(async_fail if is_async else fail)
+    resource("thing://one", timeout=5)(async_fail if is_async else fail)
+    tool("well")(lambda: "well")
+    use = (
+        ("tools/call", {"name": "thing", "arguments": {}})
+        if kind == "tool"
+        else (
+            "resources/read",
+            {"uri": "thing://one"},
+        )
+    )
+    async with serving() as endpoint:
+        with anyio.fail_after(4):
+            answer = payload(await send(endpoint, token, *use, era=era))
+        assert "error" in answer or answer["result"]["isError"]
+        assert text(await call(endpoint, token, "well", era)) == "well"
 
 
 @pytest.mark.parametrize("era", ERAS)
