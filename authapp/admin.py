@@ -34,6 +34,7 @@ from authapp.connected_apps import end_connection
 from authapp.models import Application, AuditEvent, ClientHostRule, Connection, TokenFamily
 from authapp.redirect_uris import destination
 
+USERNAME = get_user_model().USERNAME_FIELD
 REGISTERED = (*Application.AS_REGISTERED, "cimd_expires_at")
 
 
@@ -88,8 +89,8 @@ class ApplicationAdmin(DOTApplicationAdmin):
         "client_id",
         "redirect_uris",
         "software_id",
-        "user__username",
-        "connections__user__username",
+        f"user__{USERNAME}",
+        f"connections__user__{USERNAME}",
     )
     search_help_text = _("Search by name, client ID, redirect URI, software ID or user name.")
     list_select_related = ("user",)
@@ -145,7 +146,7 @@ class ApplicationAdmin(DOTApplicationAdmin):
         """Return how many people connected it."""
         return int(application.people_count)
 
-    @admin.display(description=_("bound to"), ordering="user__username")
+    @admin.display(description=_("bound to"), ordering=f"user__{USERNAME}")
     def bound_to(self, application: Application) -> str:
         """Link to the person on whose machine it runs."""
         return _link(application.user) if application.user else "–"
@@ -187,7 +188,7 @@ class _TokenColumns:
     date_hierarchy = "created"
     ordering = ("-created",)
 
-    @admin.display(description=_("user"), ordering="user__username")
+    @admin.display(description=_("user"), ordering=f"user__{USERNAME}")
     def user_link(self, token: Any) -> str:
         """Link to the person."""
         return _link(token.user) if token.user_id else "–"
@@ -269,7 +270,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("pk", "user_link", "application_link", "scope", "created_at", "authorized_at")
     list_select_related = ("user", "application")
     list_filter = ("authorized_at", "application__registration_source")
-    search_fields = ("user__username", "application__name", "application__client_id")
+    search_fields = (f"user__{USERNAME}", "application__name", "application__client_id")
     date_hierarchy = "authorized_at"
     readonly_fields = ("user", "application", "scope", "resource", "created_at", "authorized_at")
 
@@ -286,7 +287,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         for connection in queryset.select_related("user", "application"):
             end_connection(connection, request.META, by=str(request.user))
 
-    @admin.display(description=_("user"), ordering="user__username")
+    @admin.display(description=_("user"), ordering=f"user__{USERNAME}")
     def user_link(self, connection: Connection) -> str:
         """Link to the person."""
         return _link(connection.user)
@@ -338,6 +339,8 @@ class AuditEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
 def _link(target: Any) -> str:
     meta = target._meta
+    if not admin.site.is_registered(type(target)):  # a site's own user model may not be in the admin
+        return str(target)
     return format_html(
         '<a href="{}">{}</a>', reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[target.pk]), target
     )

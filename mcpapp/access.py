@@ -149,8 +149,9 @@ class _Person:
         """Return whether the person meets what is asked beyond scopes, or an awaitable of it."""
         try:
             if access.permissions:
-                has_perms: Any = getattr(self.user, "has_perms", None)
-                if has_perms is None or not has_perms(access.permissions):
+                # What Django asks of every user model is has_perm; has_perms comes with PermissionsMixin.
+                has_perm: Any = getattr(self.user, "has_perm", None)
+                if has_perm is None or not all(has_perm(permission) for permission in access.permissions):
                     return False
             if access.groups and not access.groups & self.groups:
                 return False

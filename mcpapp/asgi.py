@@ -88,7 +88,7 @@ class ResourceServer:
             return
         headers = Headers(scope=scope)
         host = headers.get("host", "")
-        if len(host) > 260 or not _is_served(host, tuple(settings.ALLOWED_HOSTS)):
+        if len(host) > 260 or not _is_served(host, _allowed_hosts()):
             # A page that rebinds its own name to this address must not get further (MCP transports, DNS rebinding).
             await refusal(421, "This host name is not served here.")(scope, receive, send)
             return
@@ -243,6 +243,13 @@ class ResourceServer:
                     self._server = None
         finally:
             await asyncio.get_running_loop().run_in_executor(None, close_threads)
+
+
+def _allowed_hosts() -> tuple[str, ...]:
+    """Return the host names served: in development without any, those that Django serves (`HttpRequest.get_host`)."""
+    if settings.DEBUG and not settings.ALLOWED_HOSTS:
+        return (".localhost", "127.0.0.1", "[::1]")
+    return tuple(settings.ALLOWED_HOSTS)
 
 
 @lru_cache(maxsize=256)

@@ -18,7 +18,7 @@ from typing import Any
 
 import anyio
 from asgiref.sync import sync_to_async
-from django.core.exceptions import ObjectDoesNotExist, PermissionDenied, ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ObjectDoesNotExist, PermissionDenied, ValidationError
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
 from django.http import Http404
 from django.utils.translation import gettext as _
@@ -145,7 +145,7 @@ def _told(error: Exception) -> str:
     """Return what a client is told of an exception that Django has an answer for."""
     match error:
         case ValidationError():
-            return " ".join(str(message) for message in error.messages)
+            return " ".join(_messages(error))
         case PermissionDenied():
             return str(error) or _("You may not do this.")
         case Http404():
@@ -154,6 +154,17 @@ def _told(error: Exception) -> str:
             return _("There is no such thing.")
     logger.error("The database did not answer a call.", exc_info=error)
     return _("The database does not answer right now. Try again shortly.")
+
+
+def _messages(error: ValidationError) -> list[str]:
+    """Return its messages, each with the field it is about: "This field is required." alone helps no model."""
+    if not hasattr(error, "error_dict"):
+        return [str(message) for message in error.messages]
+    return [
+        str(message) if field == NON_FIELD_ERRORS else f"{field}: {message}"
+        for field, messages in error.message_dict.items()
+        for message in messages
+    ]
 
 
 async def _run_in_thread(function: Callable[[], Any], atomic: bool | None, release: Callable[[], None]) -> Any:

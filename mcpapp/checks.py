@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from inspect import iscoroutinefunction
+from pathlib import Path
+from traceback import extract_tb
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -95,7 +97,7 @@ def check_declarations(**_: Any) -> list[CheckMessage]:
     try:
         catalog = discover()
     except (BadDeclaration, Duplicate) as error:
-        return [Error(str(error), id="mcpapp.E009")]
+        return [Error(f"{_place_of(error)}{error}", id="mcpapp.E009")]
     known = set(conf.scopes_supported())
     return [
         Warning(
@@ -108,3 +110,11 @@ def check_declarations(**_: Any) -> list[CheckMessage]:
         for one in kind.values()
         for scope in sorted(one.access.scopes - known)
     ]
+
+
+def _place_of(error: Exception) -> str:
+    """Return the line of the site's own code that raised, if there is one: not all declarations have a name yet."""
+    lines = [frame for frame in extract_tb(error.__traceback__) if frame.name == "<module>"]
+    ours = Path(__file__).parent
+    lines = [frame for frame in lines if Path(frame.filename).parent != ours]
+    return f"{lines[-1].filename}, line {lines[-1].lineno}: " if lines else ""

@@ -23,6 +23,7 @@ They raise `BadDeclaration` for arguments that contradict each other, and `Dupli
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from importlib import import_module
@@ -184,6 +185,7 @@ def resource(
     concurrency: int | None = None,
 ) -> Callable[[Function], Function]:
     """Declare a function as what reads a resource; parameters in the URI, like `loan://{number}`, are its arguments."""
+    _must_be_called("resource", uri, '"loan://{number}"')
     access = Access.declared(scopes, permissions, groups, allowed, public)
     template = UriTemplate.parse(uri)
 
@@ -252,21 +254,30 @@ AnyDefinition = TypeVar("AnyDefinition", bound=Definition)
 def _add(known: dict[str, AnyDefinition], key: str, definition: AnyDefinition) -> None:
     """Add a definition; the same function again, in a module that is loaded anew, takes its own place."""
     other = known.get(key)
-    if other is not None and _place_of(other.function) != _place_of(definition.function):
+    if other is not None and (_place_of(other.function), _line_of(other.function)) != (
+        _place_of(definition.function),
+        _line_of(definition.function),
+    ):
         raise Duplicate(
-            f"{_place_of(other.function)} and {_place_of(definition.function)} are both called {key!r}. "
+            f"{_place_of(other.function)} (line {_line_of(other.function)}) and "
+            f"{_place_of(definition.function)} (line {_line_of(definition.function)}) are both called {key!r}. "
             "Give one of them another name."
         )
     known[key] = definition
 
 
-def _must_be_called(decorator: str, name: Any) -> None:
+def _must_be_called(decorator: str, name: Any, argument: str = "") -> None:
     if callable(name):
-        raise BadDeclaration(f"{_place_of(name)}: write @{decorator}(), with parentheses.")
+        raise BadDeclaration(f"{_place_of(name)}: write @{decorator}({argument}), with parentheses.")
 
 
 def _place_of(function: Callable[..., Any]) -> str:
     return f"{function.__module__}.{function.__qualname__}"
+
+
+def _line_of(function: Callable[..., Any]) -> int:
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return code.co_firstlineno if code is not None else 0
 
 
 def _name_of(function: Callable[..., Any]) -> str:

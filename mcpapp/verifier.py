@@ -5,6 +5,7 @@ The lookup says what a token is; this module says whether it is good for this re
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -24,7 +25,7 @@ class AccessTokenInfo(Protocol):
 
     Two attributes may be missing: `connection_id`, by which the site knows the consent that the token was issued under,
     and `depends_on`, a collection of the names under which `TOKEN_CHANGES` tells of a change. Without names nothing is
-    kept. If there are some, `user` has to give another instance each time: calls must not share one.
+    kept. Each call gets an instance of `user` of its own: another one if `user` gives another each time, else a copy.
     """
 
     @property
@@ -66,12 +67,19 @@ class _Verified:
     """A token that is good, at least until it expires, for the resources it names."""
 
     info: AccessTokenInfo
+    first_user: AbstractBaseUser
+    """Never given to a call: if `info.user` is this one again, a call gets a copy."""
     user_id: Any
     user_is_active: bool
     scopes: frozenset[str]
     depends_on: Collection[str]
     identities: dict[str, Identity] = field(default_factory=dict)
     """Who is calling with it, by resource; made once."""
+
+    def _make_user(self) -> AbstractBaseUser:
+        """Return an instance of a call's own; Django keeps permissions in it, and what one call does stays there."""
+        user = self.info.user
+        return copy.deepcopy(user) if user is self.first_user else user
 
     def identity_for(self, resource: str) -> Identity:
         """Return who is calling.
@@ -90,7 +98,7 @@ class _Verified:
             # Default deny: a token that names no resource is for no resource.
             raise InvalidToken(f"issued for {', '.join(sorted(info.resource)) or 'no resource'}, this is {resource}")
         identity = self.identities[resource] = Identity(
-            make_user=lambda: info.user,
+            make_user=self._make_user,
             client_id=info.client_id,
             client_name=info.client_name,
             scopes=self.scopes,
@@ -163,11 +171,7 @@ async def _look_up(token: str) -> _Verified | None:
     for name, value in (("scopes", info.scopes), ("resource", info.resource), ("depends_on", depends_on)):
         if isinstance(value, str):  # its characters, or a part of it, would be taken for an answer
             raise TypeError(f"MCPAPP['TOKEN_LOOKUP']: {name} is a list: [{value!r}], not {value!r}.")
-    if depends_on and not isinstance(getattr(type(info), "user", None), property) and info.user is user:
-        raise TypeError(  # calls would share it, and what one does to it
-            "MCPAPP['TOKEN_LOOKUP']: with depends_on, user has to be a property that gives another instance each time."
-        )
-    return _Verified(info, user.pk, user.is_active, with_implied(info.scopes), depends_on)
+    return _Verified(info, user, user.pk, user.is_active, with_implied(info.scopes), depends_on)
 
 
 def first_of(lookups: Sequence[TokenLookup]) -> TokenLookup:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -104,3 +105,29 @@ def test_a_decorator_without_parentheses_says_so() -> None:
 
             @decorator
             def forgotten() -> None: ...
+
+
+def test_a_contradiction_in_a_module_of_tools_is_told_with_its_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, settings: Any
+) -> None:
+    (tmp_path / "broken_tools.py").write_text(
+        "from mcpapp.registry import tool\n\n\n@tool('x', public=True, scopes=['mcp:tools'])\ndef x() -> None: ...\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    settings.MCPAPP = {**settings.MCPAPP, "TOOL_MODULES": ["broken_tools"]}
+    (problem,) = mcpapp_checks.check_declarations()
+    assert problem.id == "mcpapp.E009"
+    assert "broken_tools.py, line 4" in problem.msg
+
+
+def test_one_name_twice_in_one_module_is_a_duplicate(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As after copying a function and forgetting to rename it."""
+    monkeypatch.setattr(registry, "_catalog", registry.Catalog({}, {}, {}))
+
+    @registry.tool("same")
+    def same() -> None: ...
+
+    with pytest.raises(registry.Duplicate, match=r"line \d+"):
+
+        @registry.tool("same")
+        def same() -> None: ...

@@ -420,9 +420,10 @@ def test_outside_a_call_nothing_is_given_up() -> None:
         (Http404(), "There is no such thing."),
         (Group.DoesNotExist("secret"), "There is no such thing."),
         (ValidationError(["Too short.", "Too blue."]), "Too short. Too blue."),
+        (ValidationError({"due": ["Too late."], "__all__": ["Not both."]}), "due: Too late. Not both."),
         (OperationalError("secret"), "The database does not answer right now. Try again shortly."),
     ],
-    ids=["crash", "denied", "denied why", "404", "no row", "invalid", "database"],
+    ids=["crash", "denied", "denied why", "404", "no row", "invalid", "invalid fields", "database"],
 )
 async def test_an_exception_that_django_has_a_word_for_is_told_and_any_other_stays_here(
     catalog: Catalog, token: str, kind: str, era: str, error: Exception, told: str | None

@@ -379,19 +379,8 @@ class Info(SimpleNamespace):
         (Info(resource="https://star.example/star-other"), "resource"),
         (Info(scopes="mcp:tools"), "scopes"),
         (Info(depends_on="user:1"), "depends_on"),
-        (
-            SimpleNamespace(
-                **dict.fromkeys(("client_id", "client_name"), "c"),
-                user=SimpleNamespace(is_active=True, pk=1),
-                scopes=[],
-                resource=["https://star.example/star"],
-                expires_at=time.time() + 3600,
-                depends_on=["user:1"],
-            ),
-            "another instance",
-        ),
     ],
-    ids=["resource", "scopes", "depends_on", "a shared user"],
+    ids=["resource", "scopes", "depends_on"],
 )
 async def test_a_lookup_that_answers_in_a_way_that_would_be_misread_is_refused_loudly(
     monkeypatch: pytest.MonkeyPatch, wrong: Any, word: str
@@ -405,6 +394,24 @@ async def test_a_lookup_that_answers_in_a_way_that_would_be_misread_is_refused_l
     assert await Verifier().verify("right", "https://star.example/star")
     with pytest.raises(TypeError, match=word):
         await Verifier().verify("wrong", "https://star.example/star")
+
+
+@pytest.mark.parametrize("is_property", [True, False])
+async def test_calls_never_share_the_person_that_a_lookup_kept(
+    monkeypatch: pytest.MonkeyPatch, is_property: bool
+) -> None:
+    """Django keeps permissions in the instance: a shared one would have those of the first call for ever."""
+    user = SimpleNamespace(is_active=True, pk=1)
+    kept = type("Kept", (Info,), {"user": property(lambda _: user) if is_property else user})()
+
+    async def find(token: str) -> Any:
+        return kept
+
+    monkeypatch.setattr(verifier.conf, "token_lookups", lambda: (find,))
+    identity = await Verifier().verify("good", "https://star.example/star")
+    one, other = identity.user, identity.user
+    assert (one.pk, other.pk) == (1, 1)
+    assert len({id(one), id(other), id(user)}) == 3
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import get_user_model
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import AbstractUser, Group, PermissionsMixin
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
@@ -34,8 +34,10 @@ class Command(BaseCommand):
                 if model.objects.filter(**{model.USERNAME_FIELD: username}).exists():
                     continue
                 first_name, _, last_name = name.partition(" ")
+                names = {"first_name": first_name, "last_name": last_name} if issubclass(model, AbstractUser) else {}
                 create = model.objects.create_superuser if is_staff else model.objects.create_user
-                user = create(username, password=username, first_name=first_name, last_name=last_name)
-                user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
+                user = create(username, password=username, **names)
+                if issubclass(model, PermissionsMixin):
+                    user.groups.set([Group.objects.get_or_create(name=group)[0] for group in groups])
                 made.append(username)
         self.stdout.write(f"Made development people: {', '.join(made)}." if made else "Development people exist.")

@@ -109,7 +109,8 @@ class Command(StaticFilesCommand):
         try:
             model = get_user_model()
             names = {name for name, _ in DEVELOPMENT_PEOPLE}
-            existing = set(model.objects.filter(username__in=names).values_list("username", flat=True))
+            field = model.USERNAME_FIELD
+            existing = set(model.objects.filter(**{f"{field}__in": names}).values_list(field, flat=True))
         except DatabaseError:
             return []
         return [f"{name} / {password}" for name, password in DEVELOPMENT_PEOPLE if name in existing]
@@ -117,5 +118,8 @@ class Command(StaticFilesCommand):
 
 def _asgi_application() -> str:
     """Return `settings.ASGI_APPLICATION` the way uvicorn spells it."""
-    module, _, attribute = settings.ASGI_APPLICATION.rpartition(".")
+    application = getattr(settings, "ASGI_APPLICATION", None)  # a new Django project has none
+    if not application:
+        raise CommandError("Set ASGI_APPLICATION to an application that hands /star to mcpapp, like config/asgi.py.")
+    module, _, attribute = application.rpartition(".")
     return f"{module}:{attribute}"
