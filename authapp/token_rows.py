@@ -31,6 +31,8 @@ class TokenRow(NamedTuple):
     disabled_at: datetime | None
     connection_pk: int | None
     user_pk: Any
+    user_key: str | None
+    """The primary key as the database's own text has it, which triggers name it by; None if that is not known."""
     user_is_active: bool
     make_user: Callable[[], AbstractBaseUser]
     """Each call gives another instance: what one tool does to it, no other sees."""
@@ -89,6 +91,7 @@ class _Query:
     def parse(self, row: Row) -> TokenRow:
         """Return the values of a row."""
         values = list(row)
+        user_key = str(row[self._first_of_user - 1])
         connection = connections[self._alias]
         for index, converters in enumerate(self._converters):
             for converter in converters:
@@ -103,7 +106,7 @@ class _Query:
 
         # Some user models have no such column; theirs is a property, or always True.
         is_active = user_values[self._is_active] if self._is_active is not None else make_user().is_active
-        return TokenRow._make([*values[: self._first_of_user], is_active, make_user])
+        return TokenRow._make([*values[: self._first_of_user], user_key, is_active, make_user])
 
 
 @lru_cache(maxsize=8)

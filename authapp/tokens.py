@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
@@ -107,7 +108,7 @@ async def find_access_token(token: str) -> AccessTokenInfo | None:
         row = await _read_with_orm(checksum)
     if row is None or row.disabled_at is not None or row.expires <= timezone.now() or not row.user_is_active:
         return None
-    depends_on = {f"token:{checksum}", f"user:{row.user_pk}", f"client:{row.application_pk}"}
+    depends_on = {f"token:{checksum}", f"user:{row.user_key}", f"client:{row.application_pk}"}
     if row.connection_pk is not None:
         depends_on.add(f"connection:{row.connection_pk}")
     return AccessTokenInfo(
@@ -117,7 +118,7 @@ async def find_access_token(token: str) -> AccessTokenInfo | None:
         scopes=frozenset(row.scope.split()),
         resource=tuple(row.resource or ()),
         expires_at=int(row.expires.timestamp()),
-        depends_on=frozenset(depends_on if token_rows.activity_is_stored() else ()),
+        depends_on=frozenset(depends_on if row.user_key and token_rows.activity_is_stored() else ()),
         user_id=row.user_pk,
         make_user=row.make_user,
     )
@@ -149,6 +150,7 @@ async def _read_with_orm(checksum: str) -> TokenRow | None:
         disabled_at=token.application.disabled_at,
         connection_pk=token.connection_pk,
         user_pk=token.user.pk,
+        user_key=str(token.user.pk) if isinstance(token.user.pk, int | str | UUID) else None,
         user_is_active=token.user.is_active,
         make_user=lambda: copy.deepcopy(token.user),
     )

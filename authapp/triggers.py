@@ -67,6 +67,16 @@ $$
 """  # noqa: S608  (names made above)
 
 
+_ROW_FUNCTION = f"""
+CREATE OR REPLACE FUNCTION star_access_changed_row() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+    PERFORM pg_notify('{CHANNEL}', TG_ARGV[0] || ':' || (to_jsonb(OLD) ->> TG_ARGV[1]));
+    RETURN NULL;
+END
+$$
+"""
+
+
 def statements(table: str, kind: str, column: str, ignored: Iterable[str]) -> list[str]:
     """Return what makes the triggers of one table anew."""
     arguments = f"'{kind}', '{column}', '{','.join(ignored)}'"
@@ -84,6 +94,13 @@ def statements(table: str, kind: str, column: str, ignored: Iterable[str]) -> li
         )
         # Also for a session that has switched triggers off (`session_replication_role`), as a restore does.
         lines.append(f'ALTER TABLE "{table}" ENABLE ALWAYS TRIGGER star_access_{name}')
+    # What a subscriber of a logical replication applies fires triggers for rows and no others.
+    lines += [
+        f'DROP TRIGGER IF EXISTS star_access_row ON "{table}"',
+        f'CREATE TRIGGER star_access_row AFTER UPDATE OR DELETE ON "{table}" '
+        f"FOR EACH ROW EXECUTE FUNCTION star_access_changed_row('{kind}', '{column}')",
+        f'ALTER TABLE "{table}" ENABLE REPLICA TRIGGER star_access_row',
+    ]
     return lines
 
 
@@ -92,6 +109,7 @@ def install(apps: Any, schema_editor: Any) -> None:
     if schema_editor.connection.vendor != "postgresql":
         return
     schema_editor.execute(_FUNCTION)
+    schema_editor.execute(_ROW_FUNCTION)
     for table, kind, column, ignored in _tables(apps):
         for statement in statements(table, kind, column, ignored):
             schema_editor.execute(statement)
@@ -101,27 +119,44 @@ def remove(apps: Any, schema_editor: Any) -> None:
     """Undo `install`."""
     if schema_editor.connection.vendor == "postgresql":
         schema_editor.execute("DROP FUNCTION IF EXISTS star_access_changed() CASCADE")
+        schema_editor.execute("DROP FUNCTION IF EXISTS star_access_changed_row() CASCADE")
 
 
-_NAMES = ("star_access_update", "star_access_delete", "star_access_truncate")
+_ENABLED = {
+    "star_access_update": "A",
+    "star_access_delete": "A",
+    "star_access_truncate": "A",
+    "star_access_row": "R",
+}
+"""The triggers of a table, and in which sessions they fire: always, or in replicas alone (pg_trigger.tgenabled)."""
 
 STATE = (
-    "SELECT string_agg(concat(t.oid, ' ', t.xmin, ' ', t.tgenabled), ',' ORDER BY t.oid) FROM pg_trigger t"
+    "SELECT string_agg(concat(t.oid, ' ', t.xmin, ' ', t.tgenabled, ' ', t.tgrelid::regclass, ' ', c.relkind,"
+    " c.relhassubclass, ' ', p.xmin), ',' ORDER BY t.oid)"
+    " FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_proc p ON p.oid = t.tgfoid"
     " WHERE starts_with(t.tgname::text, 'star_access_')"
 )
-"""A text that is another one after somebody made, dropped or switched a trigger."""
+"""A text that is another one after somebody made, dropped or switched a trigger, replaced its function, or put another
+table in the place of one that is watched."""
 
 
 async def missing_triggers(connection: Any) -> list[str]:
-    """Return the tables that a psycopg connection finds without all of their triggers, or with some switched off."""
+    """Return the tables that a psycopg connection finds without all of their triggers, or with some switched off.
+
+    A table with children, or in partitions, counts as one of them: a change to a child is not told.
+    """
     from django.apps import apps
 
     cursor = await connection.execute(
-        "SELECT c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "  # noqa: S608  (names made above)
-        f"WHERE t.tgname IN {_NAMES} AND t.tgenabled = 'A' AND pg_table_is_visible(c.oid)"
+        "SELECT c.relname, t.tgname, t.tgenabled FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid "
+        "WHERE pg_table_is_visible(c.oid) AND c.relkind = 'r' AND NOT c.relhassubclass"
     )
-    found = [name for (name,) in await cursor.fetchall()]
-    return [table for table, *_ in _tables(apps) if found.count(table) < len(_NAMES)]
+    found = set(await cursor.fetchall())
+    return [
+        table
+        for table, *_ in _tables(apps)
+        if not all((table, name, enabled) in found for name, enabled in _ENABLED.items())
+    ]
 
 
 def _tables(apps: Any) -> list[tuple[str, str, str, tuple[str, ...]]]:

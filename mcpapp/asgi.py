@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.db import Error as DatabaseError
 from django.http.request import split_domain_port, validate_host
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
@@ -43,6 +44,8 @@ logger = logging.getLogger(__name__)
 
 ANONYMOUS_BODY_BYTES = 64 * 1024
 """How much is read of a caller who has not signed in: decoding megabytes takes seconds of everybody's time."""
+BODY_SECONDS = 30
+"""How long a body may take to arrive that is looked at here: it is kept in memory."""
 TOO_LARGE = object()
 _LOOPBACK_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
@@ -52,6 +55,8 @@ class ResourceServer:
     """An ASGI application that serves the MCP endpoint and the lifespan of the process."""
 
     def __init__(self) -> None:
+        if conf.anonymous_tools() and conf.sessions():  # servers run no system checks
+            raise ImproperlyConfigured("MCPAPP['ANONYMOUS_TOOLS'] and MCPAPP['SESSIONS'] cannot both be on.")
         self.catalog = discover()
         self.path = urlsplit(conf.resources()[0]).path
         self._server: MCPServer[Any] | None = None
@@ -123,7 +128,11 @@ class ResourceServer:
         message = None
         if session or not self._all_scopes <= identity.scopes or identity.is_anonymous:
             limit = min(ANONYMOUS_BODY_BYTES, conf.maximum_body_bytes()) if identity.is_anonymous else None
-            receive, message = await _read_ahead(receive, limit)
+            try:
+                receive, message = await _read_ahead(receive, limit)
+            except TimeoutError:
+                await refusal(408, "The body took too long.", {"Connection": "close"})(scope, receive, send)
+                return
             if message is TOO_LARGE:
                 await refusal(413, f"Without signing in, at most {limit} bytes are read.")(scope, receive, send)
                 return
@@ -165,28 +174,22 @@ class ResourceServer:
         """Return the challenge to a message whose sender could use what it names after signing in or one more consent.
 
         Only asked about callers who lack some scope. What is used decides again (`mcpapp.server`), so a body that fools
-        this reader gains nothing.
+        this reader gains nothing. Batches are no messages in any revision that is served.
         """
-        messages = [one for one in (message if isinstance(message, list) else [message]) if isinstance(one, dict)]
-        needed: set[str] = set()
-        decided: set[int] = set()
-        for one in messages:
-            wanted = self.catalog.wanted_by(one)
-            if identity.is_anonymous and not _is_open(one, wanted):
-                scopes = {*conf.default_scopes(), *(wanted.access.scopes if wanted is not None else ())}
-                return challenge(identity.resource, scopes=scopes & {*conf.scopes_supported()})
-            if wanted is not None and wanted.access.scopes - identity.scopes and id(wanted) not in decided:
-                decided.add(id(wanted))  # a batch may name it a thousand times
-                try:
-                    async with own_connections():
-                        with acting_as(identity):
-                            decision = await decide(wanted.access, identity)
-                except DatabaseError:
-                    logger.exception("It could not be decided who may use %s.", wanted.name)
-                    return refusal(503, "The database does not answer; try again shortly.", {"Retry-After": "5"})
-                if decision is Decision.NEEDS_SCOPES:
-                    needed |= wanted.access.scopes
-        return _step_up(identity, frozenset(needed)) if needed else None
+        wanted = self.catalog.wanted_by(message)
+        if identity.is_anonymous and not _is_open(message, wanted):
+            scopes = {*conf.default_scopes(), *(wanted.access.scopes if wanted is not None else ())}
+            return challenge(identity.resource, scopes=scopes & {*conf.scopes_supported()})
+        if wanted is None or wanted.access.scopes <= identity.scopes:
+            return None
+        try:
+            async with own_connections():
+                with acting_as(identity):
+                    decision = await decide(wanted.access, identity)
+        except DatabaseError:
+            logger.exception("It could not be decided who may use %s.", wanted.name)
+            return refusal(503, "The database does not answer; try again shortly.", {"Retry-After": "5"})
+        return _step_up(identity, wanted.access.scopes) if decision is Decision.NEEDS_SCOPES else None
 
     # --- Origins ---------------------------------------------------------------------------------------
 
@@ -274,17 +277,20 @@ async def _read_ahead(receive: Receive, limit: int | None = None) -> tuple[Recei
     None stands for what cannot be decoded, or is too large for anybody: the SDK answers it. With a `limit`, more than
     that is `TOO_LARGE`.
     """
-    messages: list[Message] = []
-    body = b""
-    while len(body) <= (conf.maximum_body_bytes() if limit is None else limit):
-        message = await receive()
-        messages.append(message)
-        body += message.get("body", b"")
-        if not message.get("more_body"):
-            break
-
+    most = conf.maximum_body_bytes() if limit is None else limit
+    body, more = bytearray(), True
+    end: list[Message] = []
+    async with asyncio.timeout(BODY_SECONDS):
+        while more and len(body) <= most:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                end, more = [message], False
+                break
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
     if limit is not None and len(body) > limit:
         return receive, TOO_LARGE
+    messages: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": more or bool(end)}, *end]
 
     async def replay() -> Message:
         return messages.pop(0) if messages else await receive()
@@ -295,11 +301,13 @@ async def _read_ahead(receive: Receive, limit: int | None = None) -> tuple[Recei
         return replay, None
 
 
-def _is_open(message: dict[str, Any], wanted: Definition | None) -> bool:
+def _is_open(message: Any, wanted: Definition | None) -> bool:
     """Return whether a message may be served to a caller who has not signed in.
 
     What does not exist is no more open than what is protected: names are not to be found out by trying.
     """
+    if not isinstance(message, dict):
+        return message is None  # what cannot be decoded is told so by the SDK; nothing else is open
     method = message.get("method")
     if method in ("tools/call", "resources/read", "prompts/get"):  # a tuple: not everything in JSON can be in a set
         return wanted is not None and wanted.access.public

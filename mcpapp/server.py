@@ -167,6 +167,8 @@ def build_server(catalog: Catalog) -> Server:
         website_url=conf.resources()[0].rpartition("/")[0] or None,
         middleware=[with_caller],
         cache_hints=dict.fromkeys(_LISTS, hint),
+        # Nothing here tells of changes yet, and a stream of them would outlive the token it was opened with.
+        subscriptions=False,
         log_level="WARNING",
     )
 
@@ -191,27 +193,9 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
             except Exception as error:  # to older clients the SDK would tell its text
                 logger.exception("%s failed.", ctx.method)
                 raise MCPError(code=INTERNAL_ERROR, message="Internal server error") from error
-    if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
-        return _for_nobody(ctx.method, result)
+    if identity is not None and identity.is_anonymous and isinstance(result, Mapping) and "ttlMs" in result:
+        return {**result, "ttlMs": 0}  # the SDKs keep lists for as long as a client lives, beyond signing in
     return result
-
-
-def _for_nobody(method: str, result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a caller who has not signed in is told.
-
-    A list is not to be kept: the SDKs keep lists for as long as a client lives, beyond signing in. Nothing can be
-    subscribed to: some clients do so as soon as they have discovered that they could, and take a challenge for the end.
-    """
-    changed = dict(result)
-    if method in _LISTS and "ttlMs" in result:
-        changed["ttlMs"] = 0
-    if method == "server/discover" and isinstance(capabilities := result.get("capabilities"), Mapping):
-        subscribing = {"listChanged", "subscribe"}
-        changed["capabilities"] = {
-            name: {key: value for key, value in options.items() if key not in subscribing}
-            for name, options in capabilities.items()
-        }
-    return changed
 
 
 def may_be_anonymous(method: Any) -> bool:

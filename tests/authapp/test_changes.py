@@ -467,3 +467,55 @@ async def test_a_trigger_that_is_switched_off_under_the_listener_ends_its_trust(
             await until(lambda: not feed.are_known())
             assert None in forgotten
         await until(feed.are_known)
+
+
+@postgresql
+async def test_another_table_in_the_place_of_a_watched_one_ends_the_trust(
+    transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As an online migration does: LIKE copies no triggers, and the old ones go with the old table."""
+    monkeypatch.setattr(changes, "PROOF_SECONDS", 0.05)
+    monkeypatch.setattr(changes, "RETRY_SECONDS", 0.05)
+    async with listening(Forgotten()) as feed:
+        async with await direct.connect("default") as other:
+            await other.execute("ALTER TABLE authapp_connection RENAME TO connection_old")
+            await other.execute("CREATE TABLE authapp_connection (LIKE connection_old INCLUDING ALL)")
+            try:
+                await until(lambda: not feed.are_known())
+                await asyncio.sleep(0.3)
+                assert not feed.are_known()
+            finally:
+                await other.execute("DROP TABLE authapp_connection")
+                await other.execute("ALTER TABLE connection_old RENAME TO authapp_connection")
+        await until(feed.are_known)
+
+
+@postgresql
+async def test_a_table_with_children_is_not_watched(transactional_db: None) -> None:
+    """What is written to a child fires no trigger of its parent."""
+    async with await direct.connect("default") as listener:
+        await listener.execute("CREATE TABLE connection_child () INHERITS (authapp_connection)")
+        try:
+            assert await missing_triggers(listener) == ["authapp_connection"]
+        finally:
+            await listener.execute("DROP TABLE connection_child")
+            await listener.execute("ANALYZE authapp_connection")  # which forgets that there were children
+        assert await missing_triggers(listener) == []
+
+
+@postgresql
+def test_what_a_replication_applies_row_by_row_is_told(heard: Callable[[], list[str]], rows: SimpleNamespace) -> None:
+    """An apply worker fires triggers for rows alone; here a session takes its role, with those for statements off."""
+    with beside() as other:
+        for name in ("update", "delete"):
+            other.execute(f"ALTER TABLE auth_user DISABLE TRIGGER star_access_{name}")
+        try:
+            other.execute("UPDATE auth_user SET first_name = 'x' WHERE id = %s", (rows.user.pk,))
+            assert heard() == [], "the one for rows is for replicas"
+            other.execute("SET session_replication_role = replica")
+            other.execute("UPDATE auth_user SET is_active = false WHERE id = %s", (rows.user.pk,))
+            assert heard() == [f"user:{rows.user.pk}"]
+        finally:
+            other.execute("SET session_replication_role = origin")
+            for name in ("update", "delete"):
+                other.execute(f"ALTER TABLE auth_user ENABLE ALWAYS TRIGGER star_access_{name}")
