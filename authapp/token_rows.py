@@ -30,7 +30,6 @@ class TokenRow(NamedTuple):
     client_name: str
     disabled_at: datetime | None
     connection_pk: int | None
-    user_pk: Any
     user_key: str | None
     """The primary key as the database's own text has it, which triggers name it by; None if that is not known."""
     user_is_active: bool
@@ -66,11 +65,11 @@ class _Query:
             ("a", application.get_field("name")),
             ("a", application.get_field("disabled_at")),
             ("c", consent.pk),
-            ("u", user.pk),
         ]
         self._alias = alias
         self._first_of_user = len(fields)
         self._user_fields = [field.attname for field in user.concrete_fields]
+        self._key = self._first_of_user + self._user_fields.index(user.pk.attname)
         self._is_active = self._user_fields.index("is_active") if "is_active" in self._user_fields else None
         fields += [("u", field) for field in user.concrete_fields]
         self._converters = [_converters(field, connection) for _, field in fields]
@@ -91,7 +90,7 @@ class _Query:
     def parse(self, row: Row) -> TokenRow:
         """Return the values of a row."""
         values = list(row)
-        user_key = str(row[self._first_of_user - 1])
+        user_key = str(row[self._key])  # before it is converted
         connection = connections[self._alias]
         for index, converters in enumerate(self._converters):
             for converter in converters:

@@ -49,7 +49,6 @@ class AccessTokenInfo:
     """Unix time in seconds."""
     depends_on: frozenset[str]
     """What a feed of changes calls the rows that this was read from (`authapp.changes`)."""
-    user_id: Any
     make_user: Callable[[], AbstractBaseUser]
 
     @property
@@ -119,7 +118,6 @@ async def find_access_token(token: str) -> AccessTokenInfo | None:
         resource=tuple(row.resource or ()),
         expires_at=int(row.expires.timestamp()),
         depends_on=frozenset(depends_on if row.user_key and token_rows.activity_is_stored() else ()),
-        user_id=row.user_pk,
         make_user=row.make_user,
     )
 
@@ -149,7 +147,6 @@ async def _read_with_orm(checksum: str) -> TokenRow | None:
         client_name=token.application.name,
         disabled_at=token.application.disabled_at,
         connection_pk=token.connection_pk,
-        user_pk=token.user.pk,
         user_key=str(token.user.pk) if isinstance(token.user.pk, int | str | UUID) else None,
         user_is_active=token.user.is_active,
         make_user=lambda: copy.deepcopy(token.user),

@@ -137,6 +137,8 @@ class ResourceServer:
                 await refusal(413, f"Without signing in, at most {limit} bytes are read.")(scope, receive, send)
                 return
             if (challenged := await self._challenge(message, identity)) is not None:
+                if identity.is_anonymous:
+                    await self._brake.refuse()
                 await challenged(scope, receive, send)
                 return
         if self._server is None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import re
-import time
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseError
@@ -15,6 +14,7 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from mcpapp import conf
+from mcpapp.brake import InThisSecond
 from mcpapp.challenge import challenge, refusal
 from mcpapp.identity import Identity
 from mcpapp.token_cache import TooManyLookups
@@ -33,17 +33,12 @@ class _LogLimit:
     """How many refusals are told in a second."""
 
     def __init__(self) -> None:
-        self._second = 0
-        self._lines = 0
+        self._refusals = InThisSecond()
         self._untold = 0
 
     def untold(self) -> str | None:
         """Return what to add to a line about those before it that had none; None if this one shall have none."""
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._lines = second, 0
-        self._lines += 1
-        if self._lines > self.LINES:
+        if self._refusals.count() > self.LINES:
             self._untold += 1
             return None
         untold, self._untold = self._untold, 0

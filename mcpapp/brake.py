@@ -20,23 +20,35 @@ MAXIMUM_WAITING = 2000
 """So many answers wait at most; the rest are given at once, for those who wait take memory."""
 
 
+class InThisSecond:
+    """Counts what happens, anew in each second."""
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._count = 0
+
+    def count(self) -> int:
+        """Return the how manieth in this second it is."""
+        second = int(time.monotonic())
+        if second != self._second:
+            self._second, self._count = second, 0
+        self._count += 1
+        return self._count
+
+
 class Brake:
     """Counts refusals in this process."""
 
     def __init__(self) -> None:
-        self._second = 0
-        self._refusals = 0
+        self._refusals = InThisSecond()
         self._waiting = 0
 
     async def refuse(self) -> None:
         """Count one refusal, and wait before it is answered if there were too many in this second."""
-        second = int(time.monotonic())
-        if second != self._second:
-            self._second, self._refusals = second, 0
-        self._refusals += 1
-        if self._refusals <= FREE_PER_SECOND or self._waiting >= MAXIMUM_WAITING:
+        count = self._refusals.count()
+        if count <= FREE_PER_SECOND or self._waiting >= MAXIMUM_WAITING:
             return
-        if self._refusals == FREE_PER_SECOND + 1:
+        if count == FREE_PER_SECOND + 1:
             logger.warning("More than %d requests in a second were refused; the others wait.", FREE_PER_SECOND)
         self._waiting += 1
         try:

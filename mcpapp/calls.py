@@ -97,19 +97,19 @@ def prepared(
     """
     timeout = conf.call_timeout_seconds() if options.timeout is None else options.timeout
     concurrency = conf.call_concurrency() if options.concurrency is None else options.concurrency
-    slots = asyncio.Semaphore(concurrency) if concurrency else None
+    own_slots = [asyncio.Semaphore(concurrency)] if concurrency else []
     is_async = inspect.iscoroutinefunction(function)
 
     async def run_in_turn(*args: Any, **kwargs: Any) -> Any:
-        if slots is not None:
-            await slots.acquire()
-        release = slots.release if slots is not None else _nothing
-        if not is_async:
-            return await _run_in_thread(functools.partial(function, *args, **kwargs), options.atomic, release)
-        try:
-            return await function(*args, **kwargs)
-        finally:
-            release()
+        needed = own_slots if is_async or has_slot() else [*own_slots, slots()]
+        with ExitStack() as held:
+            for semaphore in needed:
+                await semaphore.acquire()
+                held.callback(semaphore.release)
+            if is_async:
+                return await function(*args, **kwargs)
+            release = held.pop_all().close
+        return await _run_in_thread(functools.partial(function, *args, **kwargs), options.atomic, release)
 
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> Any:
@@ -131,10 +131,6 @@ def prepared(
             raise RuntimeError(f"It raised {type(error).__name__}, which is not for a call to raise.") from error
 
     return run
-
-
-def _nothing() -> None:
-    """Release no slot."""
 
 
 def _out_of_time(seconds: float) -> str:
@@ -169,18 +165,6 @@ def _messages(error: ValidationError) -> list[str]:
 
 async def _run_in_thread(function: Callable[[], Any], atomic: bool | None, release: Callable[[], None]) -> Any:
     """Run a function in this call's thread; `release` is called on the loop when the thread is really done with it."""
-    if not has_slot():
-        thread_slots, release_own = slots(), release
-        try:
-            await thread_slots.acquire()
-        except BaseException:
-            release()
-            raise
-
-        def release() -> None:
-            thread_slots.release()
-            release_own()
-
     call = _Call()
     loop = asyncio.get_running_loop()
 

@@ -18,7 +18,7 @@ from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any
 
 from asgiref.sync import ThreadSensitiveContext
 from django.core import signals
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 
 MAXIMUM_IDLE = 16
 """How many threads wait for their next call. There may be more at work: `mcpapp.calls` bounds those."""
-
-T = TypeVar("T")
 
 
 class _CallThread(ThreadPoolExecutor):

@@ -64,9 +64,7 @@ class Server(MCPServer[Any]):
         for definition in (*catalog.tools.values(), *catalog.resources.values(), *catalog.prompts.values()):
             try:
                 self._add(definition)
-            except (
-                Exception
-            ) as error:  # pydantic's, about a type it cannot make a schema of, say nothing of whose it is
+            except Exception as error:  # pydantic does not say whose type it is that it can make no schema of
                 function = definition.function
                 place = f"{function.__module__}.{function.__qualname__}"
                 raise BadDeclaration(f"{definition.name!r} ({place}) cannot be served: {error}") from error

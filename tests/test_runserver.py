@@ -17,7 +17,7 @@ import pytest
 
 from tests.clients.person import Person
 from tests.conftest import ROOT, LiveServer, free_port
-from tests.oauth import PKCE
+from tests.over_http import log_in
 
 pytestmark = pytest.mark.live
 
@@ -27,28 +27,8 @@ def get(url: str) -> httpx2.Response:
 
 
 def access_token(server_url: str, username: str = "demo") -> str:
-    """Log in over HTTP as a client of one's own would."""
-    callback = "http://127.0.0.1:1/callback"
-    pkce = PKCE()
-    with httpx2.Client(base_url=server_url, trust_env=False) as http, Person(username, username) as person:
-        body = {"redirect_uris": [callback], "token_endpoint_auth_method": "none", "client_name": "Test"}
-        client_id = http.post("/o/register/", json=body).json()["client_id"]
-        query = {
-            "response_type": "code",
-            "client_id": client_id,
-            "redirect_uri": callback,
-            "code_challenge": pkce.challenge,
-            "code_challenge_method": "S256",
-        }
-        answer = httpx2.URL(person.approve(str(httpx2.URL(f"{server_url}/o/authorize/", params=query))))
-        form = {
-            "grant_type": "authorization_code",
-            "client_id": client_id,
-            "code": answer.params["code"],
-            "redirect_uri": callback,
-            "code_verifier": pkce.verifier,
-        }
-        return str(http.post("/o/token/", data=form).json()["access_token"])
+    with Person(username, username) as person:
+        return log_in(server_url, person).access_token
 
 
 def test_runserver_serves_pages_static_files_admin_and_the_endpoint(live_server_url: str) -> None:
@@ -105,26 +85,30 @@ def test_runserver_reloads_when_the_code_changes(new_server: Callable[[], LiveSe
 
 
 @pytest.mark.parametrize("options", [["--noreload"], []], ids=["noreload", "autoreload"])
-def test_ctrl_c_stops_at_once_even_with_an_open_request(
+def test_ctrl_c_stops_at_once_even_with_an_open_stream(
     new_server: Callable[[], LiveServer], options: list[str]
 ) -> None:
     server = new_server()
+    server.environment["DJANGO_SETTINGS_MODULE"] = "tests.settings_with_sessions"
     server.start("manage.py", "runserver", *options, str(server.port))
-    token = access_token(server.url)
-    request = (
-        f"POST /star HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nAuthorization: Bearer {token}\r\n"
-        "Content-Type: application/json\r\nAccept: application/json, text/event-stream\r\nContent-Length: 1000\r\n\r\n{"
-    )
-    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
-        client.sendall(request.encode())
-        client.settimeout(0.5)
-        with pytest.raises(TimeoutError):  # it waits for the rest
-            client.recv(1)
-        assert server.process is not None
-        began = time.monotonic()
-        os.killpg(server.process.pid, signal.SIGINT)  # what a terminal sends: to the reloader and its child
-        server.process.wait(10)
-        assert time.monotonic() - began < 5
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "tests", "version": "1"}}
+    hello = {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}
+    headers = {
+        "Authorization": f"Bearer {access_token(server.url)}",
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": "2025-11-25",
+    }
+    with httpx2.Client(trust_env=False, timeout=20) as http:
+        session = http.post(f"{server.url}/star", json=hello, headers=headers).headers["mcp-session-id"]
+        with http.stream("GET", f"{server.url}/star", headers=headers | {"Mcp-Session-Id": session}) as stream:
+            assert stream.status_code == 200
+            assert stream.headers["content-type"].startswith("text/event-stream")
+            assert server.process is not None
+            began = time.monotonic()
+            os.killpg(server.process.pid, signal.SIGINT)  # what a terminal sends: to the reloader and its child
+            server.process.wait(10)
+            assert time.monotonic() - began < 5
+    assert "Traceback" not in server.log.read_text()
 
 
 def test_a_port_in_use_is_one_sentence_and_a_failure(prepared_server: LiveServer) -> None:

@@ -90,7 +90,7 @@ async def test_a_lookup_tells_person_client_consent_scopes_and_resource(way: str
     info = await find(token)
     assert info is not None
     assert (info.client_id, info.client_name) == (connection.application.client_id, "Tester")
-    assert (info.connection_id, info.user_id) == (connection.pk, alice.pk)
+    assert (info.connection_id, info.user.pk) == (connection.pk, alice.pk)
     assert info.scopes == {"mcp:tools", "mcp:write"}
     assert info.resource == (RESOURCE, "https://other/x")
     assert abs(info.expires_at - timezone.now().timestamp() - 3600) < 60

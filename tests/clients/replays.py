@@ -12,6 +12,7 @@ import hashlib
 import json
 import re
 import secrets
+from abc import ABC, abstractmethod
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit
 
@@ -23,7 +24,7 @@ LATEST_LEGACY_VERSION = "2025-11-25"
 DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
 
 
-class Replay:
+class Replay(ABC):
     """One client at one URL. Subclasses say what it sends; each step asserts what it must have got to go on."""
 
     client_name: str
@@ -85,8 +86,9 @@ class Replay:
 
     # Registration
 
+    @abstractmethod
     def registration(self) -> dict[str, Any]:
-        raise NotImplementedError
+        """Return what the client sends to be registered."""
 
     def register(self) -> None:
         sent = self.registration()

@@ -18,13 +18,12 @@ import pytest
 from tests.clients.person import Page, Person
 from tests.conftest import LiveDatabases
 from tests.mcpapp.workers import TOOLS, Callers, Grant, Workers, call_once
-from tests.oauth import PKCE
+from tests.over_http import LoggedIn, log_in
 
 pytestmark = pytest.mark.live
 
 NOTIFICATION_SECONDS = 0.020
 """PostgreSQL tells the workers after it told who committed."""
-CALLBACK = "http://127.0.0.1:1/callback"
 LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 
 
@@ -145,52 +144,21 @@ def test_no_worker_accepts_a_token_after_a_truncate(workers: Workers) -> None:
     assert_works(workers, workers.grant().token)
 
 
-class Connected(NamedTuple):
-    """What a person gave a client over HTTP."""
-
-    client_id: str
-    access_token: str
-    refresh_token: str
-
-
-def connected(workers: Workers, person: Person, name: str) -> Connected:
-    pkce = PKCE()
-    body = {"redirect_uris": [CALLBACK], "token_endpoint_auth_method": "none", "client_name": name}
-    registered = httpx2.post(f"{workers.url}/o/register/", json=body, trust_env=False).json()
-    query = {
-        "response_type": "code",
-        "client_id": registered["client_id"],
-        "redirect_uri": CALLBACK,
-        "code_challenge": pkce.challenge,
-        "code_challenge_method": "S256",
-    }
-    answer = httpx2.URL(person.approve(str(httpx2.URL(f"{workers.url}/o/authorize/", params=query))))
-    form = {
-        "grant_type": "authorization_code",
-        "client_id": registered["client_id"],
-        "redirect_uri": CALLBACK,
-        "code": answer.params["code"],
-        "code_verifier": pkce.verifier,
-    }
-    tokens = httpx2.post(f"{workers.url}/o/token/", data=form, trust_env=False).json()
-    return Connected(registered["client_id"], tokens["access_token"], tokens["refresh_token"])
-
-
-def revoke(workers: Workers, client: Connected, token: str) -> None:
+def revoke(workers: Workers, client: LoggedIn, token: str) -> None:
     form = {"client_id": client.client_id, "token": token}
     assert httpx2.post(f"{workers.url}/o/revoke_token/", data=form, trust_env=False).status_code == 200
 
 
 def test_no_worker_accepts_a_token_that_its_client_revoked(workers: Workers) -> None:
     with Person("demo", "demo") as person:
-        client, other = connected(workers, person, "Revoking"), connected(workers, person, "Staying")
+        client, other = log_in(workers.url, person, "Revoking"), log_in(workers.url, person, "Staying")
     assert_no_call_is_accepted_after(workers, client.access_token, lambda: revoke(workers, client, client.access_token))
     assert_works(workers, other.access_token)
 
 
 def test_no_worker_accepts_a_token_whose_refresh_token_its_client_revoked(workers: Workers) -> None:
     with Person("demo", "demo") as person:
-        client = connected(workers, person, "Revoking too")
+        client = log_in(workers.url, person, "Revoking too")
     other = workers.grant()
     change = lambda: revoke(workers, client, client.refresh_token)  # noqa: E731
     assert_no_call_is_accepted_after(workers, client.access_token, change)
@@ -199,7 +167,7 @@ def test_no_worker_accepts_a_token_whose_refresh_token_its_client_revoked(worker
 
 def test_no_worker_accepts_a_token_of_a_client_that_its_person_disconnected(workers: Workers) -> None:
     with Person("demo2", "demo2") as person:
-        client, other = connected(workers, person, "Going"), connected(workers, person, "Staying")
+        client, other = log_in(workers.url, person, "Going"), log_in(workers.url, person, "Staying")
         page = Page(person.browser.get(f"{workers.url}/connected-apps/"))
         form = [form for form in page.forms if "/disconnect/" in form.action][1]  # the latest comes first
         change = lambda: person._submit(page, form, form.filled())  # noqa: E731
