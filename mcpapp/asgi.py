@@ -57,6 +57,10 @@ class ResourceServer:
             raise ImproperlyConfigured("MCPAPP['ANONYMOUS_TOOLS'] and MCPAPP['SESSIONS'] cannot both be on.")
         self.catalog = discover()
         self.path = urlsplit(conf.resources()[0]).path
+        self._allowed_hosts = _allowed_hosts()
+        self._resource_for = lru_cache(maxsize=256)(conf.resource_for)
+        self._has_sessions = conf.sessions()
+        self._maximum_body_bytes = conf.maximum_body_bytes()
         self._server: MCPServer[Any] | None = None
         self._fast_path: FastPath | None = None
         self._under_way: set[tuple[Any, str, str]] = set()
@@ -65,7 +69,7 @@ class ResourceServer:
         self._all_scopes = self.catalog.all_scopes()
         self._origins = self._own_origins()
         self._guarded = CORSMiddleware(
-            self._serve,
+            self._serve_web_page,
             allow_origins=list(self._origins),
             allow_origin_regex=_LOOPBACK_ORIGIN,
             allow_methods=list(_METHODS),
@@ -94,33 +98,35 @@ class ResourceServer:
             return
         headers = RequestHeaders(scope)
         host = headers.get("host") or ""
-        if len(host) > 260 or not _is_served(host, _allowed_hosts()):
+        if len(host) > 260 or not _is_served(host, self._allowed_hosts):
             # A page that rebinds its own name to this address must not get further (MCP transports, DNS rebinding).
             await refusal(421, "This host name is not served here.")(scope, receive, send)
             return
         if "origin" in headers:
             await self._guarded(scope, receive, send)
         else:
-            await self._serve(scope, receive, _varying(send))
+            await self._serve(headers, scope, receive, _varying(send))
 
     # --- One request -----------------------------------------------------------------------------------
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check the request and hand it to the SDK."""
-        headers = RequestHeaders(scope)
+    async def _serve_web_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._serve(RequestHeaders(scope), scope, receive, send)
+
+    async def _serve(self, headers: RequestHeaders, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the request and answer it, or let the SDK."""
         if not self._origin_allowed(headers.get("origin")):
             await refusal(403, "This web origin may not call the server.")(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
             await Response(status_code=204, headers={"Allow": ", ".join(_METHODS)})(scope, receive, send)
             return
-        resource = conf.resource_for(headers.get("host") or "")
+        resource = self._resource_for(headers.get("host") or "")
         identity = await authenticate(headers, resource, self._verifier)
         if isinstance(identity, Response):
             await self._brake.refuse()
             await identity(scope, receive, send)
             return
-        if scope["method"] != "POST" and not conf.sessions():
+        if scope["method"] != "POST" and not self._has_sessions:
             # Without sessions there is no stream to open and nothing to delete; clients take the 405 as that.
             response = refusal(405, "Without sessions this endpoint takes POST only.", {"Allow": "POST, OPTIONS"})
             await response(scope, receive, send)
@@ -128,7 +134,7 @@ class ResourceServer:
         if scope["method"] != "POST":
             await self._hand_over(identity, scope, receive, send)
             return
-        most = conf.maximum_body_bytes()
+        most = self._maximum_body_bytes
         if identity.is_anonymous:
             most = min(ANONYMOUS_BODY_BYTES, most)
         try:

@@ -11,10 +11,11 @@ from typing import TypeVar
 
 from starlette.types import Receive
 
+from mcpapp.interruption import Interruption
+
 UNATTENDED_SECONDS = 0.05
 PING_SECONDS = 15.0
 """After how much silence something is sent, so that no proxy takes the connection for dead; the SDK's figure too."""
-_INSIST_SECONDS = 0.1
 
 T = TypeVar("T")
 
@@ -33,7 +34,7 @@ async def attended(work: Awaitable[T], receive: Receive, keep_alive: Callable[[]
     try:
         return await work
     except asyncio.CancelledError:
-        if attendant.takes_back():
+        if attendant.interruption.is_cause():
             raise ClientLeft from None
         raise
     finally:
@@ -44,25 +45,16 @@ class _Attendant:
     """Looks after the task it is made in."""
 
     def __init__(self, receive: Receive, keep_alive: Callable[[], Awaitable[None]]) -> None:
+        self.interruption = Interruption()
         self._receive = receive
         self._keep_alive = keep_alive
-        self._task = asyncio.current_task()
         self._attending: asyncio.Task[None] | None = None
-        self._cancellations = 0
         self._timer = asyncio.get_running_loop().call_later(UNATTENDED_SECONDS, self._begin)
-
-    def takes_back(self) -> bool:
-        """Return whether the task was cancelled from here and by nobody else; it then goes on."""
-        assert self._task is not None  # noqa: S101  (made in one)
-        is_ours = self._cancellations > 0
-        while self._cancellations:
-            self._cancellations -= 1
-            is_ours = self._task.uncancel() == 0
-        return is_ours
 
     async def stop(self) -> None:
         """Look away; nothing is sent from here afterwards."""
         self._timer.cancel()
+        self.interruption.close()
         if self._attending is not None:
             self._attending.cancel()
             await asyncio.wait((self._attending,))
@@ -79,11 +71,7 @@ class _Attendant:
             pass
         finally:
             leaving.cancel()
-        while True:  # what catches it once hears of it again, as within anyio's cancel scopes
-            self._cancellations += 1
-            assert self._task is not None  # noqa: S101  (made in one)
-            self._task.cancel()
-            await asyncio.sleep(_INSIST_SECONDS)
+        self.interruption.interrupt()
 
     async def _until_left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

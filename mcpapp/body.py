@@ -10,6 +10,8 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.types import Message, Receive
 
+from mcpapp.interruption import Interruption
+
 BODY_SECONDS = 30
 """How long a body may take to arrive: it is kept in memory."""
 
@@ -39,15 +41,28 @@ class Body:
         Raises:
             TimeoutError: it did not arrive within `BODY_SECONDS`.
         """
-        async with asyncio.timeout(BODY_SECONDS):
+        interruption = Interruption()
+        timer = interruption.after(BODY_SECONDS)
+        try:
+            return await cls._read(receive, most)
+        except asyncio.CancelledError:
+            if interruption.is_cause():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
+            interruption.close()
+
+    @classmethod
+    async def _read(cls, receive: Receive, most: int) -> Body:
+        message = await receive()
+        content: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body", False) and len(content) <= most:
+            return cls(content, receive, is_complete=True)  # nearly always all is there at once
+        parts = bytearray(content)
+        while message["type"] == "http.request" and message.get("more_body", False) and len(parts) <= most:
             message = await receive()
-            content: bytes = message.get("body", b"")
-            if message["type"] == "http.request" and not message.get("more_body", False) and len(content) <= most:
-                return cls(content, receive, is_complete=True)  # nearly always all is there at once
-            parts = bytearray(content)
-            while message["type"] == "http.request" and message.get("more_body", False) and len(parts) <= most:
-                message = await receive()
-                parts += message.get("body", b"")
+            parts += message.get("body", b"")
         if message["type"] != "http.request":
             return cls(bytes(parts), receive, is_complete=False, end=message)
         return cls(bytes(parts), receive, is_complete=len(parts) <= most)

@@ -76,7 +76,6 @@ _STREAM_HEADERS = (
     (b"content-type", b"text/event-stream"),
     (b"x-accel-buffering", b"no"),
 )
-_compact = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,12 +181,12 @@ class FastPath:
         status = 200
         try:
             result = await attended(self._traced(call, identity, headers, scope), receive, keep_alive)
-            content = _encoded(call, {"result": result})
+            content = _encoded(call, "result", result)
         except ClientLeft:
             return
         except Exception as exception:
             error = modern_error_data(exception)
-            content = _encoded(call, {"error": error.model_dump(mode="json", by_alias=True, exclude_none=True)})
+            content = _encoded(call, "error", error.model_dump(mode="json", by_alias=True, exclude_none=True))
             status = ERROR_CODE_HTTP_STATUS.get(error.code, 200)
         if call.is_modern and not is_streaming:
             lines = [(b"content-length", b"%d" % len(content)), (b"content-type", b"application/json")]
@@ -283,10 +282,13 @@ def _context(call: PlainCall, scope: Scope) -> ServerRequestContext[Any, Any]:
     )
 
 
-def _encoded(call: PlainCall, outcome: dict[str, Any]) -> bytes:
-    """Return a JSON-RPC message, in the spelling that the SDK uses in the era of the call."""
-    message = {"jsonrpc": "2.0", "id": call.request_id, **outcome}
-    return _compact(message).encode() if call.is_modern else to_json(message, inf_nan_mode="null")
+def _encoded(call: PlainCall, key: str, outcome: Any) -> bytes:
+    """Return a JSON-RPC message."""
+    message = {"jsonrpc": "2.0", "id": call.request_id, key: outcome}
+    try:
+        return to_json(message, inf_nan_mode="null")  # NaN is no JSON
+    except ValueError:  # half of a surrogate pair, which UTF-8 has no bytes for
+        return json.dumps(message, separators=(",", ":")).encode()
 
 
 def _is_tracing() -> bool:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from django.db import Error as DatabaseError
-from django.utils import timezone, translation
+from django.utils import translation
 from django.utils.translation import gettext as _
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
@@ -196,14 +197,14 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
 
 
 async def run_as_caller(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:
-    """Return what `work` returns, done as a person, in their language and the site's time zone.
+    """Return what `work` returns, done as a person, in their language.
 
     Raises:
         MCPError: it failed; what clients are not to know is in the log.
         pydantic.ValidationError: the message has not the form it should have.
     """
     async with own_connections():
-        with acting_as(identity), translation.override(language), timezone.override(None):
+        with acting_as(identity), _in(language):
             try:
                 return await work
             except (MCPError, ValidationError):
@@ -216,6 +217,11 @@ async def run_as_caller(method: str, identity: Identity | None, language: str, w
 def may_be_anonymous(method: Any) -> bool:
     """Return whether a caller who has not signed in may send a message of this method at all."""
     return isinstance(method, str) and (method in ANONYMOUS_METHODS or method.startswith("notifications/"))
+
+
+def _in(language: str) -> AbstractContextManager[None]:
+    """Make the code inside run in a language; mostly it would anyway."""
+    return nullcontext() if translation.get_language() == language else translation.override(language)
 
 
 def language_of(accept_language: str | None) -> str:

@@ -224,5 +224,6 @@ async def ask(application: Any, scope: dict[str, Any], body: bytes = b"") -> tup
             if not message.get("more_body"):
                 done.set()
 
+    await asyncio.sleep(0)  # as from a connection: each request comes when the loop is there again
     await application(scope, receive, send)
     return status, b"".join(parts)
