@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db import Error as DatabaseError
 from django.utils import translation
 from django.utils.translation import gettext as _
@@ -20,13 +20,14 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST
 from mcp_types import Prompt as ListedPrompt
 from mcp_types import Resource as ListedResource
 from mcp_types import ResourceTemplate as ListedTemplate
 from mcp_types import Tool as ListedTool
-from pydantic import AnyUrl, ValidationError
+from pydantic import AnyUrl, TypeAdapter, ValidationError
 
 from mcpapp import calls, conf
 from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
@@ -58,6 +59,26 @@ Result = TypeVar("Result")
 Listed = TypeVar("Listed", bound=ListedTool | ListedResource | ListedTemplate | ListedPrompt)
 
 
+class Metadata(FuncMetadata):
+    """What the SDK knows of a tool's function, with the adapter of its results at hand.
+
+    The SDK keeps it in a private attribute of a model, which costs more to read than the adapter takes to work.
+    """
+
+    @classmethod
+    def of(cls, known: FuncMetadata) -> Metadata:
+        """Return the same."""
+        return cls(**{name: getattr(known, name) for name in FuncMetadata.model_fields})
+
+    @cached_property
+    def kept_adapter(self) -> TypeAdapter[Any]:
+        """The adapter of `output_model`, which does not change here."""
+        return super()._output_adapter(self.output_model)
+
+    def _output_adapter(self, output_model: Any) -> TypeAdapter[Any]:
+        return self.kept_adapter
+
+
 class Server(MCPServer[Any]):
     """The SDK's server, whose lists hold what their reader may use."""
 
@@ -82,6 +103,9 @@ class Server(MCPServer[Any]):
             case ToolDefinition():
                 run = _guarded(definition, ToolError)
                 self.add_tool(run, annotations=definition.annotations, **known)
+                added = self._tool_manager.get_tool(definition.name)
+                if added is not None:
+                    added.fn_metadata = Metadata.of(added.fn_metadata)
             case ResourceDefinition():
                 run = _guarded(definition, _protocol_error)
                 self.resource(definition.uri, mime_type=definition.mime_type, **known)(run)
@@ -204,9 +228,13 @@ async def run_as_caller(method: str, identity: Identity | None, language: str, w
         pydantic.ValidationError: the message has not the form it should have.
     """
     async with own_connections():
-        with acting_as(identity), _in(language):
+        with acting_as(identity):
             try:
-                return await work
+                # A request has a context of its own, in which no other language is active yet.
+                if language == settings.LANGUAGE_CODE:
+                    return await work
+                with translation.override(language):
+                    return await work
             except (MCPError, ValidationError):
                 raise
             except Exception as error:  # to older clients the SDK would tell its text
@@ -217,11 +245,6 @@ async def run_as_caller(method: str, identity: Identity | None, language: str, w
 def may_be_anonymous(method: Any) -> bool:
     """Return whether a caller who has not signed in may send a message of this method at all."""
     return isinstance(method, str) and (method in ANONYMOUS_METHODS or method.startswith("notifications/"))
-
-
-def _in(language: str) -> AbstractContextManager[None]:
-    """Make the code inside run in a language; mostly it would anyway."""
-    return nullcontext() if translation.get_language() == language else translation.override(language)
 
 
 def language_of(accept_language: str | None) -> str:
