@@ -66,6 +66,8 @@ _META_KEYS = frozenset(
     }
 )
 """Others mean something to hooks or extensions."""
+_TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
+_OFTEN_OTHERS = frozenset({"progressToken", *_TRACE_KEYS})
 _MAXIMUM_KEPT_METAS = 256
 _MAXIMUM_KEPT_META_LENGTH = 2000
 _NO_CONTEXT = cast(Any, object())
@@ -145,7 +147,7 @@ class FastPath:
         meta = params.get("_meta")
         if meta is None:
             return not is_modern and "_meta" not in params
-        if type(meta) is not dict or not meta.keys() <= _META_KEYS:
+        if type(meta) is not dict or not meta.keys() <= (_META_KEYS | _TRACE_KEYS if is_tracing() else _META_KEYS):
             return False
         if is_modern and not (meta.get(PROTOCOL_VERSION_META_KEY) == version and CLIENT_CAPABILITIES_META_KEY in meta):
             return False
@@ -157,7 +159,7 @@ class FastPath:
             CallToolRequestParams.model_validate(params, by_name=False)
         except ValidationError:
             return False
-        if "progressToken" not in meta and len(key[1]) <= _MAXIMUM_KEPT_META_LENGTH:  # each of those is another
+        if meta.keys().isdisjoint(_OFTEN_OTHERS) and len(key[1]) <= _MAXIMUM_KEPT_META_LENGTH:
             if len(self._good_metas) >= _MAXIMUM_KEPT_METAS:
                 self._good_metas.clear()
             self._good_metas[key] = None
@@ -201,7 +203,7 @@ class FastPath:
     async def _traced(self, call: PlainCall, identity: Identity, headers: RequestHeaders, scope: Scope) -> Any:
         """Run it in a span, if the site has set OpenTelemetry up; otherwise a span is nothing, and costs as much."""
         language = language_of(headers.get("accept-language"))
-        if not _is_tracing():
+        if not is_tracing():
             return await run_as_caller(METHOD, identity, language, self._run(call, scope))
 
         async def run(_: Any) -> Any:
@@ -291,7 +293,7 @@ def _encoded(call: PlainCall, key: str, outcome: Any) -> bytes:
         return json.dumps(message, separators=(",", ":")).encode()
 
 
-def _is_tracing() -> bool:
+def is_tracing() -> bool:
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
