@@ -10,8 +10,8 @@ import functools
 import inspect
 import logging
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack, asynccontextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
@@ -70,6 +70,62 @@ class _Call:
         self.is_given_up = False
 
 
+class _Turn:
+    """The turn of one `async def` among those of its tool, which it gives to another while it waits for a person."""
+
+    def __init__(self, semaphores: list[asyncio.Semaphore]) -> None:
+        self._semaphores = semaphores
+        self._has_it = False
+        self._waits = 0
+
+    async def __aenter__(self) -> None:
+        await self._take()
+        self._token = _turn.set(self)
+
+    async def __aexit__(self, *_: object) -> None:
+        _turn.reset(self._token)
+        self._give()
+        self._semaphores = []  # what the call left running takes no turn
+
+    async def _take(self) -> None:
+        for semaphore in self._semaphores:
+            await semaphore.acquire()
+        self._has_it = True
+
+    def _give(self) -> None:
+        if self._has_it:
+            self._has_it = False
+            for semaphore in self._semaphores:
+                semaphore.release()
+
+    @asynccontextmanager
+    async def given_up(self) -> AsyncIterator[None]:
+        """Give it up for the code inside, and wait for another one afterwards; who is cancelled needs none."""
+        self._waits += 1
+        self._give()
+        try:
+            yield
+        finally:
+            self._waits -= 1
+            task = asyncio.current_task()
+            if not self._waits and not self._has_it and not (task is not None and task.cancelling()):
+                await self._take()
+
+
+_turn: ContextVar[_Turn | None] = ContextVar("mcpapp_turn", default=None)
+
+
+@asynccontextmanager
+async def turn_given_up() -> AsyncIterator[None]:
+    """Let others have this call's turn while the code inside waits for a person, who may not answer for long."""
+    turn = _turn.get()
+    if turn is None:
+        yield
+        return
+    async with turn.given_up():
+        yield
+
+
 class _GivenUp(Exception):
     """Nobody waits for the result: undo what was done for it."""
 
@@ -101,13 +157,14 @@ def prepared(
     is_async = inspect.iscoroutinefunction(function)
 
     async def run_in_turn(*args: Any, **kwargs: Any) -> Any:
-        needed = own_slots if is_async or has_slot() else [*own_slots, slots()]
+        if is_async:
+            async with _Turn(own_slots):
+                return await function(*args, **kwargs)
+        needed = own_slots if has_slot() else [*own_slots, slots()]
         with ExitStack() as held:
             for semaphore in needed:
                 await semaphore.acquire()
                 held.callback(semaphore.release)
-            if is_async:
-                return await function(*args, **kwargs)
             release = held.pop_all().close
         return await _run_in_thread(functools.partial(function, *args, **kwargs), options.atomic, release)
 
