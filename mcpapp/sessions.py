@@ -8,6 +8,7 @@ from mcp.server.lowlevel.server import Server
 from mcp.server.streamable_http import EventStore
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
+from starlette.types import Receive, Scope, Send
 
 from mcpapp import conf
 from mcpapp.event_store import EventMemory, SessionEvents
@@ -35,3 +36,12 @@ class Sessions(StreamableHTTPSessionManager):
     @event_store.setter
     def event_store(self, _: EventStore | None) -> None:
         """Take none: what the SDK sets here, it would share among all sessions."""
+
+    async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve a request, its header values without the white space around them.
+
+        It is no part of a value (RFC 9110 §5.5). Some ASGI servers leave what follows, and the SDK would then find that
+        a header does not say what the body says.
+        """
+        headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        await super().handle_request({**scope, "headers": headers}, receive, send)

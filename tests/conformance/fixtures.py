@@ -49,7 +49,7 @@ def embedded_resource() -> types.EmbeddedResource:
 
 
 @tool("test_multiple_content_types")
-async def multiple_content_types() -> list[Any]:
+async def multiple_content_types() -> list[str | Image | types.EmbeddedResource]:
     """Return one of each."""
     data = embedded("test://mixed-content-resource", "application/json", '{"test":"data","value":123}')
     return ["Multiple content types test:", Image(data=PNG, format="png"), data]
