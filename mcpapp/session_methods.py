@@ -14,6 +14,7 @@ from typing import Any
 
 import mcp_types as types
 from django.db import Error as DatabaseError
+from django.utils.translation import gettext as _
 from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import ResourceUpdated, ServerEvent
@@ -70,7 +71,7 @@ class SessionMethods:
         assert definition is not None  # noqa: S101  (admitted)
         watcher = self._watchers.setdefault(_connection(ctx), _Watcher())
         if uri not in watcher.watched and len(watcher.watched) >= MAXIMUM_WATCHED:
-            raise MCPError(types.INVALID_REQUEST, f"A session may watch {MAXIMUM_WATCHED} resources.")
+            raise MCPError(types.INVALID_REQUEST, _("A session may watch %d resources.") % MAXIMUM_WATCHED)
         watcher.watched[uri] = definition, current_identity()
         return EMPTY()
 
@@ -89,7 +90,7 @@ class SessionMethods:
             if event.uri in watcher.watched and event.uri not in watcher.under_way:
                 task = asyncio.get_running_loop().create_task(self._tell(connection, watcher, event.uri))
                 watcher.under_way[event.uri] = task
-                task.add_done_callback(lambda _, watcher=watcher: watcher.under_way.pop(event.uri, None))  # type: ignore[misc]
+                task.add_done_callback(lambda done, watcher=watcher: watcher.under_way.pop(event.uri, None))  # type: ignore[misc]
 
     async def _tell(self, connection: Connection, watcher: _Watcher, uri: str) -> None:
         """Tell one session, if its person may still read the resource."""
