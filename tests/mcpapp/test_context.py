@@ -19,6 +19,7 @@ from pydantic import BaseModel
 from mcpapp.registry import Catalog, prompt, resource, tool
 from tests.mcpapp.helpers import MODERN, call, make_token, payload, send, serving
 from tests.mcpapp.over_http import bearer, connected, serving_over_http
+from tests.mcpapp.test_door import parameters
 
 pytestmark = [
     pytest.mark.anyio,
@@ -419,6 +420,17 @@ async def test_a_session_watches_a_bounded_number_of_resources(
             await client.subscribe_resource("thing://3")
         await client.unsubscribe_resource("thing://1")
         await client.subscribe_resource("thing://3")
+
+
+async def test_a_scope_that_watching_needs_is_asked_for(catalog: Catalog, token: str, sessions: None) -> None:
+    @resource("thing://{number}", scopes=["mcp:write"])
+    def thing(number: int) -> str:
+        return str(number)
+
+    async with serving() as endpoint:
+        response = await send(endpoint, token, "resources/subscribe", {"uri": "thing://1"})
+        assert response.status_code == 403
+        assert parameters(response)["scope"] == "mcp:tools mcp:write"
 
 
 @pytest.mark.parametrize("era", ERAS)
