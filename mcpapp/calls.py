@@ -10,13 +10,12 @@ import functools
 import inspect
 import logging
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import ExitStack, asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable
+from contextlib import ExitStack, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
 from asgiref.sync import sync_to_async
 from django.core.exceptions import NON_FIELD_ERRORS, ObjectDoesNotExist, PermissionDenied, ValidationError
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
@@ -26,6 +25,8 @@ from django.utils.translation import gettext as _
 from mcpapp import conf
 from mcpapp.access import BadDeclaration
 from mcpapp.database import has_slot, holding_slot, slots
+from mcpapp.interruption import Interruption
+from mcpapp.turns import Turn, may_ask
 
 logger = logging.getLogger(__name__)
 
@@ -70,62 +71,6 @@ class _Call:
         self.is_given_up = False
 
 
-class _Turn:
-    """The turn of one `async def` among those of its tool, which it gives to another while it waits for a person."""
-
-    def __init__(self, semaphores: list[asyncio.Semaphore]) -> None:
-        self._semaphores = semaphores
-        self._has_it = False
-        self._waits = 0
-
-    async def __aenter__(self) -> None:
-        await self._take()
-        self._token = _turn.set(self)
-
-    async def __aexit__(self, *_: object) -> None:
-        _turn.reset(self._token)
-        self._give()
-        self._semaphores = []  # what the call left running takes no turn
-
-    async def _take(self) -> None:
-        for semaphore in self._semaphores:
-            await semaphore.acquire()
-        self._has_it = True
-
-    def _give(self) -> None:
-        if self._has_it:
-            self._has_it = False
-            for semaphore in self._semaphores:
-                semaphore.release()
-
-    @asynccontextmanager
-    async def given_up(self) -> AsyncIterator[None]:
-        """Give it up for the code inside, and wait for another one afterwards; who is cancelled needs none."""
-        self._waits += 1
-        self._give()
-        try:
-            yield
-        finally:
-            self._waits -= 1
-            task = asyncio.current_task()
-            if not self._waits and not self._has_it and not (task is not None and task.cancelling()):
-                await self._take()
-
-
-_turn: ContextVar[_Turn | None] = ContextVar("mcpapp_turn", default=None)
-
-
-@asynccontextmanager
-async def turn_given_up() -> AsyncIterator[None]:
-    """Let others have this call's turn while the code inside waits for a person, who may not answer for long."""
-    turn = _turn.get()
-    if turn is None:
-        yield
-        return
-    async with turn.given_up():
-        yield
-
-
 class _GivenUp(Exception):
     """Nobody waits for the result: undo what was done for it."""
 
@@ -153,30 +98,43 @@ def prepared(
     """
     timeout = conf.call_timeout_seconds() if options.timeout is None else options.timeout
     concurrency = conf.call_concurrency() if options.concurrency is None else options.concurrency
-    own_slots = [asyncio.Semaphore(concurrency)] if concurrency else []
-    is_async = inspect.iscoroutinefunction(function)
+    own_slots = asyncio.Semaphore(concurrency) if concurrency else None
+    asks = may_ask(function)
 
     async def run_in_turn(*args: Any, **kwargs: Any) -> Any:
-        if is_async:
-            async with _Turn(own_slots):
-                return await function(*args, **kwargs)
-        needed = own_slots if has_slot() else [*own_slots, slots()]
         with ExitStack() as held:
-            for semaphore in needed:
-                await semaphore.acquire()
-                held.callback(semaphore.release)
+            for semaphore in (own_slots, None if has_slot() else slots()):
+                if semaphore is not None:
+                    await semaphore.acquire()
+                    held.callback(semaphore.release)
             release = held.pop_all().close
         return await _run_in_thread(functools.partial(function, *args, **kwargs), options.atomic, release)
+
+    async def run_on_loop(*args: Any, **kwargs: Any) -> Any:
+        if own_slots is None:
+            return await function(*args, **kwargs)
+        async with Turn(own_slots) if asks else own_slots:
+            return await function(*args, **kwargs)
+
+    run_unlimited = run_on_loop if inspect.iscoroutinefunction(function) else run_in_turn
+
+    async def run_in_time(*args: Any, **kwargs: Any) -> Any:
+        interruption = Interruption()
+        timer = interruption.after(timeout)
+        try:
+            return await run_unlimited(*args, **kwargs)
+        except asyncio.CancelledError:
+            if interruption.is_cause():
+                raise failure(_out_of_time(timeout)) from None
+            raise
+        finally:
+            timer.cancel()
+            interruption.close()
 
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            if not timeout:
-                return await run_in_turn(*args, **kwargs)
-            with anyio.move_on_after(timeout) as limit:
-                return await run_in_turn(*args, **kwargs)
-            assert limit.cancelled_caught  # noqa: S101  (nothing else leaves the block without returning)
-            raise failure(_out_of_time(timeout))
+            return await (run_in_time(*args, **kwargs) if timeout else run_unlimited(*args, **kwargs))
         except _TOLD as error:
             raise failure(_told(error)) from error
         except asyncio.CancelledError as error:

@@ -15,8 +15,9 @@ from mcp.shared.message import ServerMessageMetadata
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel
 
-from mcpapp import calls, conf
+from mcpapp import conf
 from mcpapp.database import has_slot
+from mcpapp.turns import turn_given_up
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -66,7 +67,7 @@ class ClientSession(ServerSession):
                 "wait for a person. Make it an async def, or ask before it runs: with a parameter annotated "
                 "Annotated[T, Resolve(function)], or by returning an InputRequiredResult."
             )
-        async with calls.turn_given_up():
+        async with turn_given_up():
             return await super().send_request(
                 request, result_type, request_read_timeout_seconds, metadata, progress_callback
             )

@@ -7,18 +7,21 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from django.conf import settings
 from django.db import Error as DatabaseError
-from django.utils import timezone, translation
+from django.utils import translation
 from django.utils.translation import gettext as _
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.prompts import Prompt
+from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INTERNAL_ERROR,
@@ -35,13 +38,13 @@ from mcp_types import Prompt as ListedPrompt
 from mcp_types import Resource as ListedResource
 from mcp_types import ResourceTemplate as ListedTemplate
 from mcp_types import Tool as ListedTool
-from pydantic import AnyUrl, ValidationError
+from pydantic import AnyUrl, TypeAdapter, ValidationError
 
 from mcpapp import calls, completion, conf
 from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
 from mcpapp.client_session import ClientSession
 from mcpapp.database import own_connections
-from mcpapp.identity import SCOPE_KEY, acting_as, current_identity
+from mcpapp.identity import SCOPE_KEY, Identity, acting_as, current_identity
 from mcpapp.registry import USES, Catalog, Definition, PromptDefinition, ResourceDefinition, ToolDefinition
 from mcpapp.request_state import request_state_security
 from mcpapp.resolvers import prepare_resolvers
@@ -66,7 +69,28 @@ ANONYMOUS_METHODS = frozenset(
 
 _LISTS = ("tools/list", "resources/list", "resources/templates/list", "prompts/list")
 
+Result = TypeVar("Result")
 Listed = TypeVar("Listed", bound=ListedTool | ListedResource | ListedTemplate | ListedPrompt)
+
+
+class Metadata(FuncMetadata):
+    """What the SDK knows of a tool's function, with the adapter of its results at hand.
+
+    The SDK keeps it in a private attribute of a model, which costs more to read than the adapter takes to work.
+    """
+
+    @classmethod
+    def of(cls, known: FuncMetadata) -> Metadata:
+        """Return the same."""
+        return cls(**{name: getattr(known, name) for name in FuncMetadata.model_fields})
+
+    @cached_property
+    def kept_adapter(self) -> TypeAdapter[Any]:
+        """The adapter of `output_model`, which does not change here."""
+        return super()._output_adapter(self.output_model)
+
+    def _output_adapter(self, output_model: Any) -> TypeAdapter[Any]:
+        return self.kept_adapter
 
 
 class Server(MCPServer[Any]):
@@ -105,6 +129,9 @@ class Server(MCPServer[Any]):
                 run = _guarded(definition, ToolError)
                 prepare_resolvers(run, ToolError)
                 self.add_tool(run, annotations=definition.annotations, **known)
+                added = self._tool_manager.get_tool(definition.name)
+                if added is not None:
+                    added.fn_metadata = Metadata.of(added.fn_metadata)
             case ResourceDefinition():
                 run = _guarded(definition, _protocol_error)
                 self.resource(definition.uri, mime_type=definition.mime_type, **known)(run)
@@ -124,6 +151,11 @@ class Server(MCPServer[Any]):
         add("resources/subscribe", SubscribeRequestParams, methods.subscribe)
         add("resources/unsubscribe", UnsubscribeRequestParams, methods.unsubscribe)
         self._subscriptions.subscribe(methods.heard)
+
+    @property
+    def tools(self) -> list[Tool]:
+        """The tools as the SDK runs them."""
+        return self._tool_manager.list_tools()
 
     # What a caller may use is decided before anything else is: the names of its arguments are not for everybody either.
     # The challenge at the door (`mcpapp.asgi`) is a courtesy that lets clients step up.
@@ -225,7 +257,7 @@ def build_server(catalog: Catalog) -> Server:
 
 
 async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Run each message as the person whose token came with it, in their language and the site's time zone.
+    """Run each message as the person whose token came with it.
 
     The identity is taken from the message's own HTTP request: with sessions, a message is handled by a task that an
     earlier request of perhaps another token started.
@@ -234,19 +266,34 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     identity = request.scope.get(SCOPE_KEY) if request is not None else None
     if identity is not None and identity.is_anonymous and not may_be_anonymous(ctx.method):
         raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
-    language = _language(request.headers.get("accept-language", "")[:500] if request is not None else "")
-    async with own_connections():
-        with acting_as(identity), translation.override(language), timezone.override(None):
-            try:
-                result = await call_next(replace(ctx, session=ClientSession.of(ctx.session)))
-            except (MCPError, ValidationError):
-                raise
-            except Exception as error:  # to older clients the SDK would tell its text
-                logger.exception("%s failed.", ctx.method)
-                raise MCPError(code=INTERNAL_ERROR, message="Internal server error") from error
+    language = language_of(request.headers.get("accept-language") if request is not None else None)
+    ctx = replace(ctx, session=ClientSession.of(ctx.session))
+    result = await run_as_caller(ctx.method, identity, language, call_next(ctx))
     if identity is not None and identity.is_anonymous and isinstance(result, Mapping) and "ttlMs" in result:
         return {**result, "ttlMs": 0}  # the SDKs keep lists for as long as a client lives, beyond signing in
     return result
+
+
+async def run_as_caller(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:
+    """Return what `work` returns, done as a person, in their language.
+
+    Raises:
+        MCPError: it failed; what clients are not to know is in the log.
+        pydantic.ValidationError: the message has not the form it should have.
+    """
+    async with own_connections():
+        with acting_as(identity):
+            try:
+                # A request has a context of its own, in which no other language is active yet.
+                if language == settings.LANGUAGE_CODE:
+                    return await work
+                with translation.override(language):
+                    return await work
+            except (MCPError, ValidationError):
+                raise
+            except Exception as error:  # to older clients the SDK would tell its text
+                logger.exception("%s failed.", method)
+                raise MCPError(code=INTERNAL_ERROR, message="Internal server error") from error
 
 
 def may_be_anonymous(method: Any) -> bool:
@@ -254,9 +301,13 @@ def may_be_anonymous(method: Any) -> bool:
     return isinstance(method, str) and (method in ANONYMOUS_METHODS or method.startswith("notifications/"))
 
 
+def language_of(accept_language: str | None) -> str:
+    """Return the language that Django would answer a browser in."""
+    return _language((accept_language or "")[:500])
+
+
 @lru_cache(maxsize=256)
 def _language(accept_language: str) -> str:
-    """Return the language that Django would answer a browser in."""
     request = SimpleNamespace(COOKIES={}, META={"HTTP_ACCEPT_LANGUAGE": accept_language}, path_info="")
     return translation.get_language_from_request(request)  # type: ignore[arg-type]
 

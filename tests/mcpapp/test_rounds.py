@@ -58,7 +58,12 @@ def asking(catalog: Catalog) -> None:
 
 
 async def use(
-    endpoint: httpx2.AsyncClient, token: str | None, state: str | None = None, use: Any = None, host: str = ""
+    endpoint: httpx2.AsyncClient,
+    token: str | None,
+    state: str | None = None,
+    use: Any = None,
+    host: str = "",
+    accept: str = "",
 ) -> dict[str, Any]:
     """Use something, with what it gave before; return the JSON-RPC answer."""
     method, params = use or ("tools/call", {"name": "ask", "arguments": {}})
@@ -69,13 +74,15 @@ async def use(
     body = json.loads(request["content"])
     body["params"]["_meta"]["io.modelcontextprotocol/clientCapabilities"] = {"elicitation": {}}
     request["content"] = json.dumps(body)
+    if accept:
+        request["headers"]["Accept"] = accept
     if token is not None:
         request["headers"]["Authorization"] = f"Bearer {token}"
     return payload(await endpoint.post(f"{host}/star", **request))
 
 
-async def ask_first(endpoint: httpx2.AsyncClient, token: str | None, what: Any = None) -> str:
-    result = (await use(endpoint, token, use=what))["result"]
+async def ask_first(endpoint: httpx2.AsyncClient, token: str | None, what: Any = None, accept: str = "") -> str:
+    result = (await use(endpoint, token, use=what, accept=accept))["result"]
     assert result["resultType"] == "input_required"
     assert result["inputRequests"]["sure"]["params"]["message"] == "Sure?"
     state: str = result["requestState"]
@@ -104,6 +111,20 @@ def assert_refused(answer: dict[str, Any]) -> None:
 async def test_what_is_asked_first_is_brought_back(asking: None, token: str, what: Any) -> None:
     async with serving() as endpoint:
         assert_accepted(await use(endpoint, token, await ask_first(endpoint, token, what), what))
+
+
+@pytest.mark.parametrize("accept", ["application/json, text/event-stream", "*/*"], ids=["plainly", "the SDK's way"])
+async def test_a_tool_that_takes_no_context_is_bound_as_well(
+    catalog: Catalog, token: str, bob: Any, accept: str
+) -> None:
+    @tool("ask")
+    def ask() -> types.InputRequiredResult:
+        return types.InputRequiredResult(input_requests={"sure": question()}, request_state="for alice: 42")
+
+    async with serving() as endpoint:
+        state = await ask_first(endpoint, token, accept=accept)
+        assert_refused(await use(endpoint, await sync_to_async(make_token)(bob), state))
+        assert (await use(endpoint, token, state))["result"]["resultType"] == "input_required"
 
 
 async def test_another_worker_opens_what_one_sealed(asking: None, token: str) -> None:
