@@ -47,7 +47,7 @@ from starlette.types import Receive, Scope, Send
 from mcpapp import conf
 from mcpapp.attendance import ClientLeft, attended
 from mcpapp.body import Body
-from mcpapp.identity import Identity
+from mcpapp.identity import SCOPE_KEY, Identity, current_identity
 from mcpapp.request_headers import RequestHeaders
 from mcpapp.server import Server, language_of, run_as_caller, with_caller
 
@@ -225,7 +225,8 @@ class FastPath:
         if type(result) is CallToolResult and (simple := self._simple(call, result)) is not None:
             return simple
         if isinstance(result, InputRequiredResult):  # its state is sealed, as always
-            return dict(await self._boundary(_context(call, scope), _returning(self._wire(call, result))) or {})
+            bound = {**scope, SCOPE_KEY: current_identity()}  # to the caller
+            return dict(await self._boundary(_context(call, bound), _returning(self._wire(call, result))) or {})
         return self._wire(call, result)
 
     def _simple(self, call: PlainCall, result: CallToolResult) -> dict[str, Any] | None:

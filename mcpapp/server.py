@@ -6,6 +6,7 @@ import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
@@ -22,18 +23,33 @@ from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.shared.exceptions import MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    INVALID_REQUEST,
+    CompleteRequestParams,
+    CompleteResult,
+    PromptReference,
+    SetLevelRequestParams,
+    SubscribeRequestParams,
+    UnsubscribeRequestParams,
+)
 from mcp_types import Prompt as ListedPrompt
 from mcp_types import Resource as ListedResource
 from mcp_types import ResourceTemplate as ListedTemplate
 from mcp_types import Tool as ListedTool
 from pydantic import AnyUrl, TypeAdapter, ValidationError
 
-from mcpapp import calls, conf
+from mcpapp import calls, completion, conf
 from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
+from mcpapp.client_session import ClientSession
 from mcpapp.database import own_connections
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as, current_identity
-from mcpapp.registry import Catalog, Definition, PromptDefinition, ResourceDefinition, ToolDefinition
+from mcpapp.registry import USES, Catalog, Definition, PromptDefinition, ResourceDefinition, ToolDefinition
+from mcpapp.request_state import request_state_security
+from mcpapp.resolvers import prepare_resolvers
+from mcpapp.session_methods import SessionMethods
+from mcpapp.sessions import Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -43,12 +59,10 @@ ANONYMOUS_METHODS = frozenset(
         "ping",
         "server/discover",
         "tools/list",
-        "tools/call",
         "resources/list",
         "resources/templates/list",
-        "resources/read",
         "prompts/list",
-        "prompts/get",
+        *USES,
     }
 )
 """What a caller who has not signed in may send, besides notifications; what is used by it must be public as well."""
@@ -85,6 +99,7 @@ class Server(MCPServer[Any]):
     def __init__(self, catalog: Catalog, **options: Any) -> None:
         super().__init__(**options)
         self._catalog = catalog
+        self._completers: dict[tuple[str, str], Mapping[str, completion.Complete]] = {}
         for definition in (*catalog.tools.values(), *catalog.resources.values(), *catalog.prompts.values()):
             try:
                 self._add(definition)
@@ -92,6 +107,16 @@ class Server(MCPServer[Any]):
                 function = definition.function
                 place = f"{function.__module__}.{function.__qualname__}"
                 raise BadDeclaration(f"{definition.name!r} ({place}) cannot be served: {error}") from error
+        if catalog.completes():
+            self._lowlevel_server.add_request_handler("completion/complete", CompleteRequestParams, self._complete)
+        if conf.sessions():
+            self._add_session_methods()
+        self._sessions = Sessions(self._lowlevel_server)
+
+    @property
+    def session_manager(self) -> Sessions:
+        """What takes the requests that passed the door."""
+        return self._sessions
 
     def _add(self, definition: Definition) -> None:
         known: dict[str, Any] = {
@@ -102,6 +127,7 @@ class Server(MCPServer[Any]):
         match definition:
             case ToolDefinition():
                 run = _guarded(definition, ToolError)
+                prepare_resolvers(run, ToolError)
                 self.add_tool(run, annotations=definition.annotations, **known)
                 added = self._tool_manager.get_tool(definition.name)
                 if added is not None:
@@ -109,9 +135,22 @@ class Server(MCPServer[Any]):
             case ResourceDefinition():
                 run = _guarded(definition, _protocol_error)
                 self.resource(definition.uri, mime_type=definition.mime_type, **known)(run)
+                self._completers["ref/resource", definition.uri] = completion.prepared(definition, _protocol_error)
             case PromptDefinition():
                 run = _guarded(definition, _protocol_error)
                 self.add_prompt(Prompt.from_function(run, **known))
+                self._completers["ref/prompt", definition.name] = completion.prepared(definition, _protocol_error)
+
+    def _add_session_methods(self) -> None:
+        async def admit(uri: str) -> None:
+            await _admit_existing(self._catalog.resource_at(uri))
+
+        methods = SessionMethods(self._catalog, admit)
+        add = self._lowlevel_server.add_request_handler
+        add("logging/setLevel", SetLevelRequestParams, methods.set_level)
+        add("resources/subscribe", SubscribeRequestParams, methods.subscribe)
+        add("resources/unsubscribe", UnsubscribeRequestParams, methods.unsubscribe)
+        self._subscriptions.subscribe(methods.heard)
 
     @property
     def tools(self) -> list[Tool]:
@@ -156,6 +195,19 @@ class Server(MCPServer[Any]):
                 raise MCPError(code=INTERNAL_ERROR, message=str(error)) from error
             raise _protocol_error(str(error)) from error
 
+    async def _complete(self, _: ServerRequestContext[Any, Any], params: CompleteRequestParams) -> CompleteResult:
+        """Complete an argument of a prompt or template, if this caller may use that."""
+        definition: Definition | None
+        ref = params.ref
+        if isinstance(ref, PromptReference):
+            key, definition = ref.name, self._catalog.prompts.get(ref.name)
+        else:
+            key, definition = ref.uri, self._catalog.resources.get(ref.uri)
+        await _admit_existing(definition)
+        given = (params.context.arguments if params.context is not None else None) or {}
+        completed = await completion.complete(self._completers[ref.type, key], params.argument, given)
+        return CompleteResult(completion=completed)
+
     async def list_tools(self) -> list[ListedTool]:
         """Return the tools this caller may use, now or after one more consent."""
         return await self._visible(await super().list_tools(), self._catalog.tools, lambda tool: tool.name)
@@ -197,6 +249,7 @@ def build_server(catalog: Catalog) -> Server:
         website_url=conf.resources()[0].rpartition("/")[0] or None,
         middleware=[with_caller],
         cache_hints=dict.fromkeys(_LISTS, hint),
+        request_state_security=request_state_security(),
         # Nothing here tells of changes yet, and a stream of them would outlive the token it was opened with.
         subscriptions=False,
         log_level="WARNING",
@@ -214,6 +267,7 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     if identity is not None and identity.is_anonymous and not may_be_anonymous(ctx.method):
         raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
     language = language_of(request.headers.get("accept-language") if request is not None else None)
+    ctx = replace(ctx, session=ClientSession.of(ctx.session))
     result = await run_as_caller(ctx.method, identity, language, call_next(ctx))
     if identity is not None and identity.is_anonymous and isinstance(result, Mapping) and "ttlMs" in result:
         return {**result, "ttlMs": 0}  # the SDKs keep lists for as long as a client lives, beyond signing in
@@ -294,6 +348,13 @@ async def _admit(definition: Definition | None, failure: Callable[[str], Excepti
             missing = " ".join(sorted(definition.access.scopes - identity.scopes))
             raise failure(_("This needs the scope %s, which was not granted.") % missing)
     raise failure(_("You may not use this."))
+
+
+async def _admit_existing(definition: Definition | None) -> None:
+    """Raise what a caller is told who may not use something, or names what does not exist."""
+    if definition is None:
+        raise _protocol_error(_("There is no such thing."))
+    await _admit(definition, _protocol_error)
 
 
 def _protocol_error(text: str) -> MCPError:
