@@ -231,7 +231,7 @@ class ResourceServer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[MCPServer[Any]]:
         """Build the MCP server and run it; each run has a new one, because the SDK's can run once."""
-        server = build_server(self.catalog)
+        server = build_server(self.catalog, self._verifier)
         # The call makes the session manager; its Starlette application is not used. Host and origin were checked here.
         server.streamable_http_app(
             streamable_http_path=self.path,
@@ -240,7 +240,7 @@ class ResourceServer:
             transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
         )
         try:
-            async with self._verifier.listening(), server.session_manager.run():
+            async with self._verifier.listening(), server.session_manager.run(), server.bus.running():
                 self._server = server
                 try:
                     yield server

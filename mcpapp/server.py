@@ -15,11 +15,11 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext as _
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError, ToolError, UnexpectedResourceError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.shared.exceptions import MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, SubscriptionsListenRequestParams
 from mcp_types import Prompt as ListedPrompt
 from mcp_types import Resource as ListedResource
 from mcp_types import ResourceTemplate as ListedTemplate
@@ -28,9 +28,12 @@ from pydantic import AnyUrl, ValidationError
 
 from mcpapp import calls, conf
 from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
+from mcpapp.bus import Bus
 from mcpapp.database import own_connections
 from mcpapp.identity import SCOPE_KEY, acting_as, current_identity
 from mcpapp.registry import Catalog, Definition, PromptDefinition, ResourceDefinition, ToolDefinition
+from mcpapp.subscriptions import Listen
+from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
@@ -58,9 +61,13 @@ Listed = TypeVar("Listed", bound=ListedTool | ListedResource | ListedTemplate | 
 class Server(MCPServer[Any]):
     """The SDK's server, whose lists hold what their reader may use."""
 
-    def __init__(self, catalog: Catalog, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, catalog: Catalog, verifier: Verifier, **options: Any) -> None:
+        self.bus = Bus()
+        super().__init__(subscriptions=self.bus if conf.streams() else False, **options)
         self._catalog = catalog
+        if conf.streams():  # in the place of the SDK's, which asks nobody who may hear of what, and for how long
+            listen = Listen(catalog, self.bus, verifier, self._can_read)
+            self._lowlevel_server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
         for definition in (*catalog.tools.values(), *catalog.resources.values(), *catalog.prompts.values()):
             try:
                 self._add(definition)
@@ -109,6 +116,22 @@ class Server(MCPServer[Any]):
         await _admit(self._catalog.resource_at(str(uri)), _protocol_error)
         return await super().read_resource(uri, context)
 
+    async def _can_read(self, uri: str, ctx: ServerRequestContext[Any, Any]) -> bool:
+        """Return whether reading a URI gives this caller anything.
+
+        Raises:
+            django.db.Error: the database does not answer.
+        """
+        try:
+            read = await self.read_resource(uri, Context(request_context=ctx, mcp_server=self, subscriptions=self.bus))
+        except (MCPError, ResourceError) as error:
+            if isinstance(error.__cause__, DatabaseError):
+                raise error.__cause__ from error
+            if isinstance(error, UnexpectedResourceError):
+                logger.exception("A resource could not be read by one who listens for its changes.")
+            return False
+        return isinstance(read, list)
+
     async def get_prompt(self, name: str, arguments: dict[str, Any] | None = None, context: Any = None) -> Any:
         """Render a prompt, if this caller may.
 
@@ -152,12 +175,16 @@ class Server(MCPServer[Any]):
         return [one for one, decision in zip(listed, decisions, strict=True) if decision in shown]
 
 
-def build_server(catalog: Catalog) -> Server:
-    """Return an MCP server that serves what is declared; one for each event loop it runs on."""
+def build_server(catalog: Catalog, verifier: Verifier | None = None) -> Server:
+    """Return an MCP server that serves what is declared; one for each event loop it runs on.
+
+    The verifier is asked for how long a stream may stay open; without one that keeps anything, tokens are looked up.
+    """
     # Which tools there are depends on who asks, so no list may be handed to another (MCP caching, `cacheScope`).
     hint = CacheHint(ttl_ms=conf.list_ttl_seconds() * 1000, scope="private")
     return Server(
         catalog,
+        verifier or Verifier(),
         name=conf.server_name(),
         title=conf.server_title(),
         instructions=conf.instructions(),
@@ -165,8 +192,6 @@ def build_server(catalog: Catalog) -> Server:
         website_url=conf.resources()[0].rpartition("/")[0] or None,
         middleware=[with_caller],
         cache_hints=dict.fromkeys(_LISTS, hint),
-        # Nothing here tells of changes yet, and a stream of them would outlive the token it was opened with.
-        subscriptions=False,
         log_level="WARNING",
     )
 
