@@ -216,9 +216,23 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
             except Exception as error:  # to older clients the SDK would tell its text
                 logger.exception("%s failed.", ctx.method)
                 raise MCPError(code=INTERNAL_ERROR, message="Internal server error") from error
-    if identity is not None and identity.is_anonymous and isinstance(result, Mapping) and "ttlMs" in result:
-        return {**result, "ttlMs": 0}  # the SDKs keep lists for as long as a client lives, beyond signing in
+    if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
+        return _for_nobody(result)
     return result
+
+
+def _for_nobody(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a caller who has not signed in is answered, where that is something else."""
+    changed: dict[str, Any] = {}
+    if "ttlMs" in result:
+        changed["ttlMs"] = 0  # the SDKs keep lists for as long as a client lives, beyond signing in
+    if isinstance(capabilities := result.get("capabilities"), Mapping):
+        # Some clients listen at once for what they are told that they may, and take a challenge to that for the end.
+        changed["capabilities"] = {
+            name: {key: False if key in {"listChanged", "subscribe"} else value for key, value in capability.items()}
+            for name, capability in capabilities.items()
+        }
+    return {**result, **changed}
 
 
 def may_be_anonymous(method: Any) -> bool:
