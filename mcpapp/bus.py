@@ -40,7 +40,7 @@ CONNECT_SECONDS = 5
 PROOF_SECONDS = 10.0
 """How often it is proven that notifications arrive, and how long the proof may take."""
 FIRST_RETRY_SECONDS = 0.5
-LAST_RETRY_SECONDS = 30.0
+LAST_RETRY_SECONDS = 5.0
 
 Listener = Callable[[ServerEvent], None]
 

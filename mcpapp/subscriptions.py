@@ -33,7 +33,7 @@ from mcp_types import (
 from starlette.responses import Response
 
 from mcpapp import conf
-from mcpapp.access import Decision, decide, decide_all
+from mcpapp.access import Access, Decision, decide, decide_all
 from mcpapp.bearer import authenticate
 from mcpapp.bus import MAXIMUM_URI_BYTES, Bus, PersonsResourceUpdated
 from mcpapp.database import own_connections
@@ -107,21 +107,19 @@ class Listen:
         if len(uris) > MAXIMUM_URIS:
             text = _("One stream of changes is about %(count)d resources at most.") % {"count": MAXIMUM_URIS}
             raise MCPError(code=INVALID_PARAMS, message=text)
-        known = [
-            (uri, definition.access)
-            for uri in uris
-            if len(uri.encode(errors="replace")) <= MAXIMUM_URI_BYTES
-            and (definition := self._catalog.resource_at(uri)) is not None
-        ]
+        known: dict[str, Access] = {}
+        for uri in uris:
+            if len(uri.encode(errors="replace")) <= MAXIMUM_URI_BYTES and (found := self._catalog.resource_at(uri)):
+                known[uri] = found.access
+            await asyncio.sleep(0)  # a hundred long ones and many templates shall not keep everybody else waiting
+        accesses = {id(access): access for access in known.values()}  # each once; a rule need not be hashable
         try:
-            decisions = await decide_all([access for _uri, access in known], identity)
+            decisions = dict(zip(accesses, await decide_all([*accesses.values()], identity), strict=True))
         except DatabaseError as error:
             logger.exception("It could not be decided who may hear of changes.")
             text = _("The database does not answer right now. Try again shortly.")
             raise MCPError(code=INTERNAL_ERROR, message=text) from error
-        readable = [
-            uri for (uri, _access), decision in zip(known, decisions, strict=True) if decision is Decision.ALLOWED
-        ]
+        readable = [uri for uri, access in known.items() if decisions[id(access)] is Decision.ALLOWED]
         return SubscriptionFilter(
             tools_list_changed=requested.tools_list_changed,
             prompts_list_changed=requested.prompts_list_changed,

@@ -8,9 +8,10 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import httpx2
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.contrib.auth.models import Group
+from django.contrib.auth.models import Group, Permission
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections, transaction
 from django.http import Http404
@@ -22,8 +23,9 @@ from mcpapp import bus, events, registry, subscriptions
 from mcpapp.asgi import ResourceServer
 from mcpapp.identity import current_user
 from mcpapp.registry import resource, tool
-from tests.mcpapp.helpers import MODERN, make_token, message
-from tests.mcpapp.streams import TOOLS, listening, opened
+from tests.mcpapp.helpers import MODERN, make_token, message, payload
+from tests.mcpapp.streams import PATIENCE_SECONDS, TOOLS, listening, opened
+from tests.oauth import RESOURCE
 
 pytestmark = pytest.mark.anyio
 
@@ -125,6 +127,32 @@ async def test_who_loses_the_right_to_read_hears_no_more(
         assert await stream.heard() == "shelf://secret"
 
 
+async def test_a_permission_that_is_taken_away_counts_at_once(
+    catalog: registry.Catalog, alice: Any, alices: str, transactional_db: None, unhurried: None
+) -> None:
+    """Django keeps permissions in the instance of a user: a stream must not go on with the one it began with."""
+
+    @resource("user://all", permissions=["auth.view_user"])
+    def users() -> str:
+        return "Users"
+
+    permission = await Permission.objects.aget(codename="view_user")
+    await alice.user_permissions.aadd(permission)
+    server = ResourceServer()
+    async with server.running(), asyncio.timeout(PATIENCE_SECONDS):
+        while server._verifier.kept(alices, RESOURCE) is None:  # only then it is one identity all the time
+            async with listening(server, alices):
+                pass
+        async with listening(server, alices, ["user://all"]) as stream:
+            await events.aresource_updated("user://all")
+            assert await stream.heard() == "user://all"
+            await alice.user_permissions.aremove(permission)
+            await events.aresource_updated("user://all")
+            await events.atools_changed()
+            assert await stream.heard() == TOOLS
+    await sync_to_async(connections.close_all)()
+
+
 async def test_nobody_hears_of_what_a_template_reads_for_another_person(
     server: ResourceServer, alices: str, bobs: str
 ) -> None:
@@ -209,8 +237,6 @@ async def test_what_a_tool_tells_through_the_sdk_goes_the_same_way(
 
 
 async def call(server: ResourceServer, token: str, name: str, arguments: dict[str, Any]) -> None:
-    import httpx2
-
     request = message("tools/call", {"name": name, "arguments": arguments}, era=MODERN)
     request["headers"]["Authorization"] = f"Bearer {token}"
     transport = httpx2.ASGITransport(server)
@@ -298,6 +324,29 @@ async def test_open_streams_end_when_events_may_have_been_lost_and_new_ones_wait
     running.hear()
     async with listening(server, alices):
         pass
+
+
+async def test_a_connection_that_hears_nothing_is_noticed(
+    library: None, alices: str, transactional_db: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pooler in transaction mode takes LISTEN and passes no notification on; nothing else says so."""
+    if connections["default"].vendor != "postgresql":
+        pytest.skip("only PostgreSQL notifies")
+    monkeypatch.setattr(bus, "PROOF_SECONDS", 0.2)
+    monkeypatch.setattr(subscriptions, "HEARING_SECONDS", 0.5)
+    server = ResourceServer()
+    async with server.running():
+        async with listening(server, alices) as stream:
+            with monkeypatch.context() as patched:
+                patched.setattr(bus, "_notify", lambda *_: None)
+                assert await stream.heard() == "ended"
+                async with opened(server, alices) as second:
+                    assert "Try again shortly" in (await second.next())["error"]["message"]
+        monkeypatch.setattr(subscriptions, "HEARING_SECONDS", 20)
+        async with listening(server, alices) as stream:
+            await events.atools_changed()
+            assert await stream.heard() == TOOLS
+    await sync_to_async(connections.close_all)()
 
 
 async def test_streams_end_with_the_server(library: None, alices: str, transactional_db: None) -> None:
@@ -396,3 +445,11 @@ async def test_what_others_send_on_the_channel_is_nothing(payload: str) -> None:
 async def test_the_synchronous_spelling_in_asynchronous_code_says_which_to_use() -> None:
     with pytest.raises(SynchronousOnlyOperation, match="atools_changed"):
         events.tools_changed()
+
+
+async def test_older_clients_have_no_such_method(server: ResourceServer, alices: str) -> None:
+    request = message("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+    request["headers"]["Authorization"] = f"Bearer {alices}"
+    transport = httpx2.ASGITransport(server)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000") as client:
+        assert payload(await client.post("/star", **request))["error"]["code"] == -32601
