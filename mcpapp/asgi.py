@@ -7,7 +7,6 @@ mounted, which redirects (docs/decisions/0002). Each request passes every check 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import re
 from collections.abc import AsyncIterator
@@ -24,7 +23,6 @@ from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.mcpserver import MCPServer
 from mcp.server.transport_security import TransportSecuritySettings
-from starlette.datastructures import Headers
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -32,11 +30,14 @@ from starlette.types import Message, Receive, Scope, Send
 from mcpapp import conf
 from mcpapp.access import Decision, decide
 from mcpapp.bearer import authenticate
+from mcpapp.body import Body
 from mcpapp.brake import Brake
 from mcpapp.challenge import challenge, refusal, rpc_error
 from mcpapp.database import close_threads, own_connections
+from mcpapp.fast_path import FastPath
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
 from mcpapp.registry import Definition, discover
+from mcpapp.request_headers import RequestHeaders
 from mcpapp.server import build_server, may_be_anonymous
 from mcpapp.verifier import Verifier
 
@@ -44,9 +45,6 @@ logger = logging.getLogger(__name__)
 
 ANONYMOUS_BODY_BYTES = 64 * 1024
 """How much is read of a caller who has not signed in: decoding megabytes takes seconds of everybody's time."""
-BODY_SECONDS = 30
-"""How long a body may take to arrive that is looked at here: it is kept in memory."""
-TOO_LARGE = object()
 _LOOPBACK_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 
@@ -59,14 +57,19 @@ class ResourceServer:
             raise ImproperlyConfigured("MCPAPP['ANONYMOUS_TOOLS'] and MCPAPP['SESSIONS'] cannot both be on.")
         self.catalog = discover()
         self.path = urlsplit(conf.resources()[0]).path
+        self._allowed_hosts = _allowed_hosts()
+        self._resource_for = lru_cache(maxsize=256)(conf.resource_for)
+        self._has_sessions = conf.sessions()
+        self._maximum_body_bytes = conf.maximum_body_bytes()
         self._server: MCPServer[Any] | None = None
+        self._fast_path: FastPath | None = None
         self._under_way: set[tuple[Any, str, str]] = set()
         self._verifier = Verifier()
         self._brake = Brake()
         self._all_scopes = self.catalog.all_scopes()
         self._origins = self._own_origins()
         self._guarded = CORSMiddleware(
-            self._serve,
+            self._serve_web_page,
             allow_origins=list(self._origins),
             allow_origin_regex=_LOOPBACK_ORIGIN,
             allow_methods=list(_METHODS),
@@ -82,6 +85,8 @@ class ResourceServer:
         """
         site_prefix = settings.FORCE_SCRIPT_NAME or ""
         path: str = scope["path"]
+        if path == self.path:
+            return True
         paths = {path, path.removeprefix(scope.get("root_path") or site_prefix)}
         own = {self.path, self.path.removeprefix(site_prefix)}
         return any(candidate in own or candidate.removesuffix("/") in own for candidate in paths)
@@ -91,65 +96,77 @@ class ResourceServer:
         if scope["type"] == "lifespan":
             await self._lifespan(receive, send)
             return
-        headers = Headers(scope=scope)
-        host = headers.get("host", "")
-        if len(host) > 260 or not _is_served(host, _allowed_hosts()):
+        headers = RequestHeaders(scope)
+        host = headers.get("host") or ""
+        if len(host) > 260 or not _is_served(host, self._allowed_hosts):
             # A page that rebinds its own name to this address must not get further (MCP transports, DNS rebinding).
             await refusal(421, "This host name is not served here.")(scope, receive, send)
             return
         if "origin" in headers:
             await self._guarded(scope, receive, send)
         else:
-            await self._serve(scope, receive, _varying(send))
+            await self._serve(headers, scope, receive, _varying(send))
 
     # --- One request -----------------------------------------------------------------------------------
 
-    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check the request and hand it to the SDK."""
-        headers = Headers(scope=scope)
+    async def _serve_web_page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._serve(RequestHeaders(scope), scope, receive, send)
+
+    async def _serve(self, headers: RequestHeaders, scope: Scope, receive: Receive, send: Send) -> None:
+        """Check the request and answer it, or let the SDK."""
         if not self._origin_allowed(headers.get("origin")):
             await refusal(403, "This web origin may not call the server.")(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
             await Response(status_code=204, headers={"Allow": ", ".join(_METHODS)})(scope, receive, send)
             return
-        resource = conf.resource_for(headers.get("host", ""))
+        resource = self._resource_for(headers.get("host") or "")
         identity = await authenticate(headers, resource, self._verifier)
         if isinstance(identity, Response):
             await self._brake.refuse()
             await identity(scope, receive, send)
             return
-        if scope["method"] != "POST" and not conf.sessions():
+        if scope["method"] != "POST" and not self._has_sessions:
             # Without sessions there is no stream to open and nothing to delete; clients take the 405 as that.
             response = refusal(405, "Without sessions this endpoint takes POST only.", {"Allow": "POST, OPTIONS"})
             await response(scope, receive, send)
             return
-        session = headers.get("mcp-session-id") if scope["method"] == "POST" else None
-        message = None
-        if session or not self._all_scopes <= identity.scopes or identity.is_anonymous:
-            limit = min(ANONYMOUS_BODY_BYTES, conf.maximum_body_bytes()) if identity.is_anonymous else None
-            try:
-                receive, message = await _read_ahead(receive, limit)
-            except TimeoutError:
-                await refusal(408, "The body took too long.", {"Connection": "close"})(scope, receive, send)
-                return
-            if message is TOO_LARGE:
-                await refusal(413, f"Without signing in, at most {limit} bytes are read.")(scope, receive, send)
-                return
-            if (challenged := await self._challenge(message, identity)) is not None:
-                if identity.is_anonymous:
-                    await self._brake.refuse()
-                await challenged(scope, receive, send)
-                return
+        if scope["method"] != "POST":
+            await self._hand_over(identity, scope, receive, send)
+            return
+        most = self._maximum_body_bytes
+        if identity.is_anonymous:
+            most = min(ANONYMOUS_BODY_BYTES, most)
+        try:
+            body = await Body.read(receive, most)
+        except TimeoutError:
+            await refusal(408, "The body took too long.", {"Connection": "close"})(scope, receive, send)
+            return
+        if identity.is_anonymous and len(body.content) > most:
+            await refusal(413, f"Without signing in, at most {most} bytes are read.")(scope, receive, send)
+            return
+        lacks_something = identity.is_anonymous or not self._all_scopes <= identity.scopes
+        if lacks_something and (challenged := await self._challenge(body.message, identity)) is not None:
+            if identity.is_anonymous:
+                await self._brake.refuse()
+            await challenged(scope, receive, send)
+            return
+        if self._fast_path is not None and (call := self._fast_path.understood(headers, body)) is not None:
+            await self._fast_path.answer(call, identity, headers, scope, body.receive, send)
+            return
+        session, message = headers.get("mcp-session-id"), body.message
+        if session and isinstance(message, dict) and "method" in message and isinstance(message.get("id"), int | str):
+            await self._serve_in_session(session, identity, message["id"], scope, body.receive, send)
+        else:
+            await self._hand_over(identity, scope, body.receive, send)
+
+    async def _hand_over(self, identity: Identity, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the SDK answer."""
         if self._server is None:
             logger.error("The ASGI server sent no lifespan events; start it with them on (uvicorn --lifespan on).")
             await refusal(503, "The MCP server is not running.")(scope, receive, send)
             return
-        scope = _with_identity(scope, identity)
-        if session and isinstance(message, dict) and "method" in message and isinstance(message.get("id"), int | str):
-            await self._serve_in_session(session, identity, message["id"], scope, receive, send)
-        else:
-            await self._server.session_manager.handle_request(scope, receive, send)
+        await self._server.session_manager.handle_request(_with_identity(scope, identity), receive, send)
 
     async def _serve_in_session(
         self, session: str, identity: Identity, request_id: int | str, scope: Scope, receive: Receive, send: Send
@@ -159,7 +176,6 @@ class ResourceServer:
         The SDK keeps the streams of a session by the ids of its requests: a second request with an id would take the
         answer of the first away, which then never ends.
         """
-        assert self._server is not None  # noqa: S101  (asked by the caller)
         key = (identity.user_id, session, str(request_id))  # the SDK does not tell 1 from "1" either
         if key in self._under_way:
             await rpc_error(400, request_id, "A request with this id is under way in this session.")(
@@ -168,7 +184,7 @@ class ResourceServer:
             return
         self._under_way.add(key)
         try:
-            await self._server.session_manager.handle_request(scope, receive, send)
+            await self._hand_over(identity, scope, receive, send)
         finally:
             self._under_way.discard(key)
 
@@ -241,11 +257,11 @@ class ResourceServer:
         )
         try:
             async with self._verifier.listening(), server.session_manager.run(), server.bus.running():
-                self._server = server
+                self._server, self._fast_path = server, FastPath(server)
                 try:
                     yield server
                 finally:
-                    self._server = None
+                    self._server = self._fast_path = None
         finally:
             await asyncio.get_running_loop().run_in_executor(None, close_threads)
 
@@ -271,36 +287,6 @@ def _varying(send: Send) -> Send:
         await send(message)
 
     return send_varying
-
-
-async def _read_ahead(receive: Receive, limit: int | None = None) -> tuple[Receive, Any]:
-    """Read the body, up to the largest that is served; return a `receive` that starts over, and the decoded JSON.
-
-    None stands for what cannot be decoded, or is too large for anybody: the SDK answers it. With a `limit`, more than
-    that is `TOO_LARGE`.
-    """
-    most = conf.maximum_body_bytes() if limit is None else limit
-    body, more = bytearray(), True
-    end: list[Message] = []
-    async with asyncio.timeout(BODY_SECONDS):
-        while more and len(body) <= most:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                end, more = [message], False
-                break
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-    if limit is not None and len(body) > limit:
-        return receive, TOO_LARGE
-    messages: list[Message] = [{"type": "http.request", "body": bytes(body), "more_body": more or bool(end)}, *end]
-
-    async def replay() -> Message:
-        return messages.pop(0) if messages else await receive()
-
-    try:
-        return replay, json.loads(body)
-    except (ValueError, RecursionError):
-        return replay, None
 
 
 def _is_open(message: Any, wanted: Definition | None) -> bool:

@@ -10,13 +10,13 @@ import re
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseError
-from starlette.datastructures import Headers
 from starlette.responses import Response
 
 from mcpapp import conf
 from mcpapp.brake import InThisSecond
 from mcpapp.challenge import challenge, refusal
 from mcpapp.identity import Identity
+from mcpapp.request_headers import RequestHeaders
 from mcpapp.token_cache import TooManyLookups
 from mcpapp.verifier import InvalidToken, Verifier
 
@@ -48,12 +48,12 @@ class _LogLimit:
 _limit = _LogLimit()
 
 
-async def authenticate(headers: Headers, resource: str, verifier: Verifier) -> Identity | Response:
+async def authenticate(headers: RequestHeaders, resource: str, verifier: Verifier) -> Identity | Response:
     """Return who is calling, or what to answer instead of serving.
 
     Without a token: nobody, if the site has public tools; otherwise a challenge without an error code (RFC 6750 §3.1).
     """
-    sent = headers.getlist("authorization")
+    sent = headers.all("authorization")
     if not sent:
         return nobody(resource) if conf.anonymous_tools() else challenge(resource, scopes=conf.default_scopes())
     try:

@@ -16,7 +16,6 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
 from asgiref.sync import sync_to_async
 from django.core.exceptions import NON_FIELD_ERRORS, ObjectDoesNotExist, PermissionDenied, ValidationError
 from django.db import DEFAULT_DB_ALIAS, InterfaceError, OperationalError, connections, transaction
@@ -26,6 +25,7 @@ from django.utils.translation import gettext as _
 from mcpapp import conf
 from mcpapp.access import BadDeclaration
 from mcpapp.database import has_slot, holding_slot, slots
+from mcpapp.interruption import Interruption
 
 logger = logging.getLogger(__name__)
 
@@ -97,29 +97,42 @@ def prepared(
     """
     timeout = conf.call_timeout_seconds() if options.timeout is None else options.timeout
     concurrency = conf.call_concurrency() if options.concurrency is None else options.concurrency
-    own_slots = [asyncio.Semaphore(concurrency)] if concurrency else []
-    is_async = inspect.iscoroutinefunction(function)
+    own_slots = asyncio.Semaphore(concurrency) if concurrency else None
 
     async def run_in_turn(*args: Any, **kwargs: Any) -> Any:
-        needed = own_slots if is_async or has_slot() else [*own_slots, slots()]
         with ExitStack() as held:
-            for semaphore in needed:
-                await semaphore.acquire()
-                held.callback(semaphore.release)
-            if is_async:
-                return await function(*args, **kwargs)
+            for semaphore in (own_slots, None if has_slot() else slots()):
+                if semaphore is not None:
+                    await semaphore.acquire()
+                    held.callback(semaphore.release)
             release = held.pop_all().close
         return await _run_in_thread(functools.partial(function, *args, **kwargs), options.atomic, release)
+
+    async def run_on_loop(*args: Any, **kwargs: Any) -> Any:
+        if own_slots is None:
+            return await function(*args, **kwargs)
+        async with own_slots:
+            return await function(*args, **kwargs)
+
+    run_unlimited = run_on_loop if inspect.iscoroutinefunction(function) else run_in_turn
+
+    async def run_in_time(*args: Any, **kwargs: Any) -> Any:
+        interruption = Interruption()
+        timer = interruption.after(timeout)
+        try:
+            return await run_unlimited(*args, **kwargs)
+        except asyncio.CancelledError:
+            if interruption.is_cause():
+                raise failure(_out_of_time(timeout)) from None
+            raise
+        finally:
+            timer.cancel()
+            interruption.close()
 
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            if not timeout:
-                return await run_in_turn(*args, **kwargs)
-            with anyio.move_on_after(timeout) as limit:
-                return await run_in_turn(*args, **kwargs)
-            assert limit.cancelled_caught  # noqa: S101  (nothing else leaves the block without returning)
-            raise failure(_out_of_time(timeout))
+            return await (run_in_time(*args, **kwargs) if timeout else run_unlimited(*args, **kwargs))
         except _TOLD as error:
             raise failure(_told(error)) from error
         except asyncio.CancelledError as error:

@@ -5,19 +5,21 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
 from functools import lru_cache
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from django.db import Error as DatabaseError
-from django.utils import timezone, translation
+from django.utils import translation
 from django.utils.translation import gettext as _
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError, UnexpectedResourceError
 from mcp.server.mcpserver.prompts import Prompt
+from mcp.server.mcpserver.tools import Tool
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, SubscriptionsListenRequestParams
 from mcp_types import Prompt as ListedPrompt
@@ -30,7 +32,7 @@ from mcpapp import calls, conf
 from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
 from mcpapp.bus import Bus
 from mcpapp.database import own_connections
-from mcpapp.identity import SCOPE_KEY, acting_as, current_identity
+from mcpapp.identity import SCOPE_KEY, Identity, acting_as, current_identity
 from mcpapp.registry import Catalog, Definition, PromptDefinition, ResourceDefinition, ToolDefinition
 from mcpapp.subscriptions import Listen
 from mcpapp.verifier import Verifier
@@ -55,6 +57,7 @@ ANONYMOUS_METHODS = frozenset(
 
 _LISTS = ("tools/list", "resources/list", "resources/templates/list", "prompts/list")
 
+Result = TypeVar("Result")
 Listed = TypeVar("Listed", bound=ListedTool | ListedResource | ListedTemplate | ListedPrompt)
 
 
@@ -92,6 +95,11 @@ class Server(MCPServer[Any]):
             case PromptDefinition():
                 run = _guarded(definition, _protocol_error)
                 self.add_prompt(Prompt.from_function(run, **known))
+
+    @property
+    def tools(self) -> list[Tool]:
+        """The tools as the SDK runs them."""
+        return self._tool_manager.list_tools()
 
     # What a caller may use is decided before anything else is: the names of its arguments are not for everybody either.
     # The challenge at the door (`mcpapp.asgi`) is a courtesy that lets clients step up.
@@ -197,7 +205,7 @@ def build_server(catalog: Catalog, verifier: Verifier | None = None) -> Server:
 
 
 async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Run each message as the person whose token came with it, in their language and the site's time zone.
+    """Run each message as the person whose token came with it.
 
     The identity is taken from the message's own HTTP request: with sessions, a message is handled by a task that an
     earlier request of perhaps another token started.
@@ -206,16 +214,8 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     identity = request.scope.get(SCOPE_KEY) if request is not None else None
     if identity is not None and identity.is_anonymous and not may_be_anonymous(ctx.method):
         raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
-    language = _language(request.headers.get("accept-language", "")[:500] if request is not None else "")
-    async with own_connections():
-        with acting_as(identity), translation.override(language), timezone.override(None):
-            try:
-                result = await call_next(ctx)
-            except (MCPError, ValidationError):
-                raise
-            except Exception as error:  # to older clients the SDK would tell its text
-                logger.exception("%s failed.", ctx.method)
-                raise MCPError(code=INTERNAL_ERROR, message="Internal server error") from error
+    language = language_of(request.headers.get("accept-language") if request is not None else None)
+    result = await run_as_caller(ctx.method, identity, language, call_next(ctx))
     if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
         return _for_nobody(result)
     return result
@@ -235,14 +235,41 @@ def _for_nobody(result: Mapping[str, Any]) -> dict[str, Any]:
     return {**result, **changed}
 
 
+async def run_as_caller(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:
+    """Return what `work` returns, done as a person, in their language.
+
+    Raises:
+        MCPError: it failed; what clients are not to know is in the log.
+        pydantic.ValidationError: the message has not the form it should have.
+    """
+    async with own_connections():
+        with acting_as(identity), _in(language):
+            try:
+                return await work
+            except (MCPError, ValidationError):
+                raise
+            except Exception as error:  # to older clients the SDK would tell its text
+                logger.exception("%s failed.", method)
+                raise MCPError(code=INTERNAL_ERROR, message="Internal server error") from error
+
+
 def may_be_anonymous(method: Any) -> bool:
     """Return whether a caller who has not signed in may send a message of this method at all."""
     return isinstance(method, str) and (method in ANONYMOUS_METHODS or method.startswith("notifications/"))
 
 
+def _in(language: str) -> AbstractContextManager[None]:
+    """Make the code inside run in a language; mostly it would anyway."""
+    return nullcontext() if translation.get_language() == language else translation.override(language)
+
+
+def language_of(accept_language: str | None) -> str:
+    """Return the language that Django would answer a browser in."""
+    return _language((accept_language or "")[:500])
+
+
 @lru_cache(maxsize=256)
 def _language(accept_language: str) -> str:
-    """Return the language that Django would answer a browser in."""
     request = SimpleNamespace(COOKIES={}, META={"HTTP_ACCEPT_LANGUAGE": accept_language}, path_info="")
     return translation.get_language_from_request(request)  # type: ignore[arg-type]
 

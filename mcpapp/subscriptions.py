@@ -39,12 +39,15 @@ from mcpapp.bus import MAXIMUM_URI_BYTES, Bus, PersonsResourceUpdated
 from mcpapp.database import own_connections
 from mcpapp.identity import Identity, acting_as, current_identity
 from mcpapp.registry import Catalog
+from mcpapp.request_headers import RequestHeaders
 from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
 MAXIMUM_URIS = 100
 """How many resources one stream may be about."""
+MAXIMUM_REQUEST_BYTES = 64 * 1024
+"""The largest request to listen: it stays in memory, decoded too, for as long as its stream is open."""
 VERIFY_SECONDS = 5.0
 """How often the token of an open stream is looked at while nothing happens."""
 HEARING_SECONDS = 5.0
@@ -77,6 +80,10 @@ class Listen:
             MCPError: too many streams or resources, or nobody hears of changes right now.
         """
         identity = current_identity()
+        assert ctx.request is not None  # noqa: S101  (every transport served here is HTTP)
+        if len(await ctx.request.body()) > MAXIMUM_REQUEST_BYTES:
+            text = _("A request to listen for changes has %(count)d bytes at most.") % {"count": MAXIMUM_REQUEST_BYTES}
+            raise MCPError(code=INVALID_PARAMS, message=text)
         with self._slot(identity.user_id):
             if not await self._bus.wait_until_hearing(HEARING_SECONDS):
                 raise _not_hearing()
@@ -132,8 +139,8 @@ class Listen:
 
         The token is read from the request, which the ASGI server keeps while it is open; there is no other copy.
         """
-        assert ctx.request is not None  # noqa: S101  (every transport served here is HTTP)
-        found = await authenticate(ctx.request.headers, identity.resource, self._verifier)
+        assert ctx.request is not None  # noqa: S101  (asked before)
+        found = await authenticate(RequestHeaders(ctx.request.scope), identity.resource, self._verifier)
         if isinstance(found, Response) or found.is_anonymous or found.user_id != identity.user_id:
             return None
         return found

@@ -90,6 +90,7 @@ class TokenCache(Generic[FoundT]):
         self._lookup = lookup
         self._may_be_known = may_be_known
         self.feed: Feed | None = None
+        self._are_known = False
         self._entries: OrderedDict[bytes, FoundT] = OrderedDict()
         self._refusals: OrderedDict[bytes, float] = OrderedDict()
         self._dependents: dict[str, set[bytes]] = {}
@@ -101,12 +102,28 @@ class TokenCache(Generic[FoundT]):
     def kept(self, token: str) -> FoundT | None:
         """Return what is kept of a good token, if that is certainly still so; otherwise it has to be looked up."""
         key = hashlib.sha256(token.encode()).digest()
-        if key not in self._entries or self.feed is None or not self.feed.are_known():
+        if key not in self._entries or not self._are_known_now():
             return None
         entry = self._entries.get(key)  # asking the feed may have brought news of it
         if entry is not None:
             self._entries.move_to_end(key)
         return entry
+
+    def _are_known_now(self) -> bool:
+        """Return whether the feed knew every change when a call had come that the event loop has work for now.
+
+        It is asked once for all of them. What the loop runs before `_look_again` was waiting already when it was asked,
+        so those calls had begun; a change after that came after they did.
+        """
+        if not self._are_known:
+            if self.feed is None or not self.feed.are_known():
+                return False
+            self._are_known = True
+            asyncio.get_running_loop().call_soon(self._look_again)
+        return True
+
+    def _look_again(self) -> None:
+        self._are_known = False
 
     async def find(self, token: str) -> FoundT | None:
         """Return what the lookup says of a token; None for a bad one.
@@ -148,6 +165,7 @@ class TokenCache(Generic[FoundT]):
     def close(self) -> None:
         """Forget everything, also what is under way: the event loop it runs on may end."""
         self.feed = None
+        self._are_known = False
         self.forget(None)
         self._flights.clear()
 

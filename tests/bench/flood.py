@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import secrets
-import socket
 import statistics
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 from tests.bench import site
+from tests.bench.in_process import cost, our_server
+from tests.bench.processes import ROOT, ServerProcess, uvicorn
 from tests.bench.site import ERAS, Call, ask, http_scope, progress
 
-ROOT = Path(__file__).resolve().parents[2]
 HONEST = 4
 """How many honest clients call, each one call after another."""
 CONNECTIONS = 16
 """Over how many connections the made-up tokens come."""
-
-Cost = Callable[[Callable[[], Awaitable[Any]], int], Awaitable[float]]
 
 
 def counted_reads() -> Callable[[], int]:
@@ -54,9 +51,7 @@ def counted_reads() -> Callable[[], int]:
 # --- In process --------------------------------------------------------------------------------------------
 
 
-async def measure_refusals(
-    tokens: list[str], our_server: Callable[[], AbstractAsyncContextManager[Any]], cost: Cost, rounds: int, rate: int
-) -> None:
+async def measure_refusals(tokens: list[str], rounds: int, rate: int) -> None:
     """Print what the refusal of each kind of token costs, how often the database was read for it, what it evicted."""
     import hashlib
 
@@ -114,56 +109,6 @@ async def measure_refusals(
 # --- Servers -----------------------------------------------------------------------------------------------
 
 
-class Server:
-    """A real server on this process's database, for as long as it is entered."""
-
-    def __init__(self, workers: int, folder: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = int(probe.getsockname()[1])
-        self.command = ["-m", "uvicorn", "config.asgi:application", "--port", str(self.port), "--no-access-log"]
-        self.command += ["--workers", str(workers)] if workers > 1 else []
-        self.log = folder / "server.log"
-        self.process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> Server:
-        """Start it, and wait until it answers."""
-        with self.log.open("ab") as log:
-            self.process = await asyncio.create_subprocess_exec(
-                sys.executable, *self.command, cwd=ROOT, stdout=log, stderr=log
-            )
-        for _ in range(300):
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", self.port)
-            except OSError:
-                await asyncio.sleep(0.1)
-                continue
-            writer.close()
-            await asyncio.sleep(2)  # the other workers, and the feed of changes
-            return self
-        raise SystemExit(f"The server did not start: {self.log.read_text()[-2000:]}")
-
-    async def __aexit__(self, *_: object) -> None:
-        """End it."""
-        assert self.process is not None
-        self.process.terminate()
-        await self.process.wait()
-
-    def cpu_seconds(self) -> float:
-        """User and system time of the server's processes so far."""
-        assert self.process is not None
-        ticks, family = 0, {self.process.pid}
-        for path in sorted(Path("/proc").glob("[0-9]*/stat"), key=lambda path: int(path.parent.name)):
-            try:
-                fields = path.read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(path.parent.name) in family or int(fields[1]) in family:
-                family.add(int(path.parent.name))
-                ticks += int(fields[11]) + int(fields[12])
-        return ticks / os.sysconf("SC_CLK_TCK")
-
-
 class Honest:
     """Clients that call and wait for the answer, one call after another, over one connection each."""
 
@@ -218,7 +163,8 @@ async def measure_flood(workers: int, token: str, folder: Path, seconds: float, 
     flooded: list[tuple[float, float, float]] = []
     alone: list[tuple[float, float]] = []
     reports: list[dict[str, float]] = []
-    async with Server(workers, folder) as server:
+    with ServerProcess("ours", uvicorn("config.asgi:application", workers), folder) as server:
+        await asyncio.sleep(2)  # the other workers, and the feed of changes
         honest = Honest(server.port, token)
 
         async def figures() -> tuple[float, float, float]:
@@ -238,7 +184,7 @@ async def measure_flood(workers: int, token: str, folder: Path, seconds: float, 
             before = server.cpu_seconds()
             async with flooding(server.port, rate, seconds, prefix) as report:
                 pass
-            alone.append((report["rate"], (server.cpu_seconds() - before) / report["answered"] * 1e6))
+            alone.append((report["rate"], (server.cpu_seconds() - before) / max(report["answered"], 1) * 1e6))
             progress(f"flood, {workers} worker(s): round {number + 1} of {rounds}")
 
     def middle(values: Any) -> float:

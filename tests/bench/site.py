@@ -9,7 +9,9 @@ import logging
 import os
 import secrets
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -58,6 +60,21 @@ def own_database(url: str, folder: Path) -> tuple[str, Callable[[], None]]:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
     return urlsplit(url)._replace(path=f"/{name}").geturl(), drop
+
+
+@contextmanager
+def own_site(url: str) -> Iterator[Path]:
+    """Make this process the site on a database of its own, which is dropped afterwards; give a folder for files."""
+    with tempfile.TemporaryDirectory(prefix="star-bench-") as name:
+        database, drop = own_database(url, Path(name))
+        try:
+            set_up(database)
+            yield Path(name)
+        finally:
+            from django.db import connections
+
+            connections.close_all()
+            drop()
 
 
 def set_up(database: str) -> None:
@@ -178,14 +195,14 @@ def http_scope(headers: dict[str, str], method: str = "POST") -> dict[str, Any]:
 class Call:
     """A request for `public-info`, made once and sent often."""
 
-    def __init__(self, era: str, token: str | None) -> None:
+    def __init__(self, era: str, token: str | None, headers: dict[str, str] | None = None) -> None:
         from tests.mcpapp.helpers import MODERN, message
 
         made = message(
             "tools/call", {"name": "public-info", "arguments": {}}, era=MODERN if era == MODERN else "legacy"
         )
         self.body = made["content"].encode()
-        self.headers = {"Host": HOST, **made["headers"], "Content-Length": str(len(self.body))}
+        self.headers = {"Host": HOST, **made["headers"], "Content-Length": str(len(self.body)), **(headers or {})}
         if token is not None:
             self.headers["Authorization"] = f"Bearer {token}"
         self._scope = http_scope(self.headers)
@@ -224,5 +241,6 @@ async def ask(application: Any, scope: dict[str, Any], body: bytes = b"") -> tup
             if not message.get("more_body"):
                 done.set()
 
+    await asyncio.sleep(0)  # as from a connection: each request comes when the loop is there again
     await application(scope, receive, send)
     return status, b"".join(parts)

@@ -11,21 +11,24 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import secrets
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx2
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.bench import site
+from tests.bench.processes import ROOT, ServerProcess, require_proc, uvicorn
+from tests.bench.site import progress
+
 CALLBACK = "http://127.0.0.1:7777/callback"
 
 # Run inside each server's own settings: makes a client, a person, and codes.
@@ -63,12 +66,7 @@ class Server:
 
     def __init__(self, name: str, application: str, settings: str, folder: Path, database: str) -> None:
         self.name = name
-        self.application = application
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.environment = os.environ | {
+        environment = {
             "DJANGO_SETTINGS_MODULE": settings,
             "DATABASE_URL": database,
             "ENV_FILE": "",
@@ -80,13 +78,17 @@ class Server:
             "CALLBACK": CALLBACK,
             "RESOURCE": "https://127.0.0.1/star",
         }
-        self.log = folder / f"{name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process = ServerProcess(name, uvicorn(application), folder, environment)
 
     def run(self, *command: str) -> str:
         """Run a program with this server's settings; return what it printed."""
         done = subprocess.run(
-            [sys.executable, *command], cwd=ROOT, env=self.environment, capture_output=True, text=True, check=False
+            [sys.executable, *command],
+            cwd=ROOT,
+            env=self.process.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         if done.returncode:
             raise SystemExit(f"{self.name}: {done.stderr}")
@@ -98,50 +100,68 @@ class Server:
         made: dict[str, Any] = json.loads(self.run("-c", PREPARE, str(count)))
         self.codes: list[str] = made["codes"]
         self.form = {"client_id": made["client_id"], "redirect_uri": CALLBACK, "code_verifier": made["verifier"]}
-        command = ["-m", "uvicorn", self.application, "--port", str(self.port), "--no-access-log"]
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, *command], cwd=ROOT, env=self.environment, stdout=log, stderr=log
-            )
-        self.http = httpx2.Client(base_url=self.url, trust_env=False, timeout=30)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            try:
-                self.http.get("/")
-                return
-            except httpx2.TransportError:
-                time.sleep(0.1)
-        raise SystemExit(f"{self.name} did not start: {self.log.read_text()}")
+        self.process.start()
+        self.http = httpx2.Client(base_url=f"http://127.0.0.1:{self.process.port}", trust_env=False, timeout=30)
+        self.process.wait_for(self._answers)
 
-    def stop(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.terminate()
-            self.process.wait(20)
-
-    def cpu_seconds(self) -> float:
-        """User and system time of the server process so far."""
-        assert self.process is not None
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    def _answers(self) -> bool:
+        try:
+            self.http.get("/")
+        except httpx2.TransportError:
+            return False
+        return True
 
     def exchange(self, **form: str) -> dict[str, Any]:
         """POST to the token endpoint; anything but 200 ends the benchmark."""
         response = self.http.post("/o/token/", data=self.form | form)
         if response.status_code != 200:
-            raise SystemExit(f"{self.name}: {response.status_code} {response.text}\n{self.log.read_text()[-2000:]}")
+            raise SystemExit(f"{self.name}: {response.status_code} {response.text}\n{self.process.log_end()}")
         tokens: dict[str, Any] = response.json()
         return tokens
 
-    def measure(self, count: int) -> tuple[float, float]:
-        """Redeem `count` codes, then refresh `count` times in a row; return milliseconds of CPU for each."""
-        before = self.cpu_seconds()
+    def measure(self, count: int) -> Exchanges:
+        """Redeem `count` codes, then refresh `count` times in a row."""
+        started = time.monotonic()
+        before = self.process.cpu_seconds()
         for _ in range(count):
             tokens = self.exchange(grant_type="authorization_code", code=self.codes.pop())
-        between = self.cpu_seconds()
+        between = self.process.cpu_seconds()
         for _ in range(count):
             tokens = self.exchange(grant_type="refresh_token", refresh_token=tokens["refresh_token"])
-        return (between - before) / count * 1000, (self.cpu_seconds() - between) / count * 1000
+        after, took = self.process.cpu_seconds(), time.monotonic() - started
+        return Exchanges((between - before) / count * 1000, (after - between) / count * 1000, 2 * count / took)
+
+
+@dataclass(frozen=True)
+class Exchanges:
+    """What the exchanges of a round cost on one server, and how many it answered in a second of time."""
+
+    code_ms: float
+    refresh_ms: float
+    per_second: float
+
+
+def measure(count: int, rounds: int, url: str) -> dict[str, list[Exchanges]]:
+    """Return what exchanges cost, ours and stock in turn; over SQLite, or beside a PostgreSQL database."""
+    with tempfile.TemporaryDirectory(prefix="star-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        servers = []
+        for key, application, settings in (
+            ("ours", "config.asgi:application", "config.settings"),
+            ("stock", "tests.bench.stock_asgi:application", "tests.bench.stock_settings"),
+        ):
+            database = stack.enter_context(own_database(url, folder, key))
+            servers.append(Server(key, application, settings, folder, database))
+        figures: dict[str, list[Exchanges]] = {server.name: [] for server in servers}
+        for server in servers:
+            stack.callback(server.process.stop)
+            server.start((rounds + 1) * count)
+            server.measure(max(count // 2, 1))  # warm
+        for number in range(rounds):
+            for server in servers:
+                figures[server.name].append(server.measure(count))
+            progress(f"token endpoint: round {number + 1} of {rounds}")
+    return figures
 
 
 def main() -> None:
@@ -151,50 +171,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--database", default="", help="a PostgreSQL URL whose user may create databases; else SQLite")
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="star-bench-") as name:
-        folder = Path(name)
-        servers = [
-            Server("ours", "config.asgi:application", "config.settings", folder, database(options, folder, "ours")),
-            Server(
-                "stock DOT",
-                "tests.bench.stock_asgi:application",
-                "tests.bench.stock_settings",
-                folder,
-                database(options, folder, "stock"),
-            ),
-        ]
-        try:
-            for server in servers:
-                server.start((options.rounds + 1) * options.count)
-                server.measure(options.count // 2)  # warm
-            figures: dict[str, list[tuple[float, float]]] = {server.name: [] for server in servers}
-            for _ in range(options.rounds):
-                for server in servers:
-                    figures[server.name].append(server.measure(options.count))
-        finally:
-            for server in servers:
-                server.stop()
-    kinds = ("code", "refresh")
+    require_proc()
+    figures = measure(options.count, options.rounds, options.database)
     print(f"CPU of the server in ms for each exchange: median (least–most) of {options.rounds} × {options.count}")
-    medians = {}
-    for name, rounds in figures.items():
-        for kind, values in zip(kinds, zip(*rounds, strict=True), strict=True):
-            medians[name, kind] = statistics.median(values)
-            print(f"  {name:10} {kind:8} {medians[name, kind]:5.2f}  ({min(values):.2f}–{max(values):.2f})")
-    for kind in kinds:
-        print(f"  ours / stock, {kind}: {medians['ours', kind] / medians['stock DOT', kind]:.2f}")
+    for kind in ("code", "refresh"):
+        medians = {}
+        for name, rounds in figures.items():
+            values = [getattr(one, f"{kind}_ms") for one in rounds]
+            medians[name] = statistics.median(values)
+            print(f"  {name:10} {kind:8} {medians[name]:5.2f}  ({min(values):.2f}–{max(values):.2f})")
+        print(f"  ours / stock, {kind}: {medians['ours'] / medians['stock']:.2f}")
 
 
-def database(options: argparse.Namespace, folder: Path, name: str) -> str:
-    """Return the URL of an empty database."""
-    if not options.database:
-        return f"sqlite:///{folder / name}.sqlite3"
-    import psycopg
-
-    full = f"star_bench_{name}_{secrets.token_hex(4)}"
-    with psycopg.connect(options.database, autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {full}".encode())
-    return urlsplit(options.database)._replace(path=f"/{full}").geturl()
+@contextmanager
+def own_database(url: str, folder: Path, key: str) -> Iterator[str]:
+    """Give the URL of an empty database, which is dropped afterwards."""
+    (folder / key).mkdir()
+    database, drop = site.own_database(url, folder / key)
+    try:
+        yield database
+    finally:
+        drop()
 
 
 if __name__ == "__main__":

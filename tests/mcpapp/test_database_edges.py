@@ -226,6 +226,6 @@ async def test_a_message_leaves_no_connection_open_and_without_a_request_has_no_
         with pytest.raises(NotAuthenticated):
             current_identity()
 
-    await with_caller(SimpleNamespace(request=None), handle)  # type: ignore[arg-type]
+    await with_caller(SimpleNamespace(request=None, method="tools/call"), handle)  # type: ignore[arg-type]
     await until_idle(1)
     assert [connection.connection for connection in used] == [None]

@@ -16,7 +16,8 @@ from django.db import OperationalError
 
 from mcpapp import verifier
 from mcpapp.access import Access
-from mcpapp.asgi import ResourceServer, _read_ahead
+from mcpapp.asgi import ResourceServer
+from mcpapp.body import Body
 from mcpapp.identity import acting_as
 from mcpapp.registry import Catalog
 from mcpapp.verifier import InvalidToken, Verifier, with_implied
@@ -209,8 +210,8 @@ async def test_reading_ahead_stops_at_the_limit(alice: Any, settings: Any) -> No
         assert read < 50, "it reads on and on"
         return {"type": "http.request", "body": b"x" * 100, "more_body": True}
 
-    _, message = await _read_ahead(endless)  # type: ignore[arg-type]
-    assert message is None
+    body = await Body.read(endless, 1000)  # type: ignore[arg-type]
+    assert body.message is None
     assert read == 11
 
 

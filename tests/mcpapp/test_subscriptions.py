@@ -390,6 +390,16 @@ async def test_one_stream_is_about_so_many_resources(server: ResourceServer, ali
         assert (await stream.next())["error"]["message"] == f"One stream of changes is about {most} resources at most."
 
 
+async def test_a_request_that_would_take_memory_for_as_long_as_its_stream_is_refused(
+    server: ResourceServer, alices: str
+) -> None:
+    most = subscriptions.MAXIMUM_REQUEST_BYTES
+    async with listening(server, alices, ["book://all", "x" * (most - 1000)]):
+        pass
+    async with opened(server, alices, ["book://all", "x" * most]) as stream:
+        assert f"{most} bytes at most" in (await stream.next())["error"]["message"]
+
+
 async def test_a_change_waits_once_for_a_client_that_does_not_read(server: ResourceServer, alices: str) -> None:
     running = bus.running_bus()
     assert running is not None

@@ -1,0 +1,87 @@
+"""The body of a request, read before the SDK reads it: to see what is asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from functools import cached_property
+from typing import Any
+
+from pydantic_core import from_json
+from starlette.types import Message, Receive
+
+from mcpapp.interruption import Interruption
+
+BODY_SECONDS = 30
+"""How long a body may take to arrive: it is kept in memory."""
+
+
+class TooLarge(Exception):
+    """The body is larger than this caller may send."""
+
+
+class Body:
+    """What has arrived of a body: all of it, or as much as shows that it is too large."""
+
+    def __init__(self, content: bytes, receive: Receive, *, is_complete: bool, end: Message | None = None) -> None:
+        self.content = content
+        self.is_complete = is_complete
+        self.is_strict = True
+        """Whether `message` was decoded as UTF-8 by the rules, so that every reader finds the same."""
+        self._receive = receive
+        self._messages: list[Message] = [
+            {"type": "http.request", "body": content, "more_body": not is_complete},
+            *([] if end is None else [end]),
+        ]
+
+    @classmethod
+    async def read(cls, receive: Receive, most: int) -> Body:
+        """Read until the end, or beyond `most` bytes.
+
+        Raises:
+            TimeoutError: it did not arrive within `BODY_SECONDS`.
+        """
+        interruption = Interruption()
+        timer = interruption.after(BODY_SECONDS)
+        try:
+            return await cls._read(receive, most)
+        except asyncio.CancelledError:
+            if interruption.is_cause():
+                raise TimeoutError from None
+            raise
+        finally:
+            timer.cancel()
+            interruption.close()
+
+    @classmethod
+    async def _read(cls, receive: Receive, most: int) -> Body:
+        message = await receive()
+        content: bytes = message.get("body", b"")
+        if message["type"] == "http.request" and not message.get("more_body", False) and len(content) <= most:
+            return cls(content, receive, is_complete=True)  # nearly always all is there at once
+        parts = bytearray(content)
+        while message["type"] == "http.request" and message.get("more_body", False) and len(parts) <= most:
+            message = await receive()
+            parts += message.get("body", b"")
+        if message["type"] != "http.request":
+            return cls(bytes(parts), receive, is_complete=False, end=message)
+        return cls(bytes(parts), receive, is_complete=len(parts) <= most)
+
+    async def receive(self) -> Message:
+        """Receive it from its start, then what comes after it (ASGI)."""
+        return self._messages.pop(0) if self._messages else await self._receive()
+
+    @cached_property
+    def message(self) -> Any:
+        """The decoded JSON; None for what is none, or is not whole."""
+        if not self.is_complete:
+            return None
+        try:
+            return from_json(self.content)
+        except ValueError:
+            self.is_strict = False
+        try:
+            # This one takes more: other encodings, lone surrogates. The SDK reads newer messages with it.
+            return json.loads(self.content)
+        except (ValueError, RecursionError):
+            return None
