@@ -162,14 +162,21 @@ async def test_a_stream_ends_soon_after_its_token_is_revoked(workers: Workers) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("workers_of_uvicorn", [1, 2])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "-m uvicorn config.asgi:application --port {port}",
+        "-m uvicorn config.asgi:application --port {port} --workers 2",
+        "manage.py runserver --noreload {port}",
+    ],
+    ids=["uvicorn", "uvicorn with workers", "runserver"],
+)
 async def test_a_server_that_is_told_to_end_ends_its_streams_first(
-    workers: Workers, new_server: Callable[[], LiveServer], number: signal.Signals, workers_of_uvicorn: int
+    workers: Workers, new_server: Callable[[], LiveServer], number: signal.Signals, command: str
 ) -> None:
     server = new_server()
     server.environment |= {"DATABASE_URL": workers.database_url, "PUBLIC_URL": workers.url}
-    options = ["--port", str(server.port), "--workers", str(workers_of_uvicorn)]
-    server.start("-m", "uvicorn", "config.asgi:application", *options)
+    server.start(*command.format(port=server.port).split())
     assert server.process is not None
     async with listening(server, workers.grant().token) as subscription:
         began = time.monotonic()
