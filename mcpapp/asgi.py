@@ -246,9 +246,9 @@ class ResourceServer:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[MCPServer[Any]]:
         """Build the MCP server and run it; each run has a new one, because the SDK's can run once."""
-        server = build_server(self.catalog)
+        server = build_server(self.catalog, self._verifier)
         try:
-            async with self._verifier.listening(), server.session_manager.run():
+            async with self._verifier.listening(), server.session_manager.run(), server.bus.running():
                 self._server, self._fast_path = server, FastPath(server)
                 try:
                     yield server

@@ -168,3 +168,13 @@ def call_threads() -> int:
 def list_ttl_seconds() -> int:
     """Return for how long a client may keep the lists of tools, resources and prompts (MCP `ttlMs`)."""
     return int(_setting("LIST_TTL_SECONDS", 60))
+
+
+def streams_per_person() -> int:
+    """Return how many streams of changes (`subscriptions/listen`) one person may have open in a process."""
+    return int(_setting("STREAMS_PER_PERSON", 8))
+
+
+def streams() -> int:
+    """Return how many streams of changes may be open in a process; 0 serves none at all."""
+    return int(_setting("STREAMS", 1024))

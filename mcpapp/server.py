@@ -17,8 +17,8 @@ from django.utils import translation
 from django.utils.translation import gettext as _
 from mcp.server.caching import CacheHint
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
-from mcp.server.mcpserver import MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver import Context, MCPServer
+from mcp.server.mcpserver.exceptions import ResourceError, ToolError, UnexpectedResourceError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
@@ -32,6 +32,7 @@ from mcp_types import (
     PromptReference,
     SetLevelRequestParams,
     SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
     UnsubscribeRequestParams,
 )
 from mcp_types import Prompt as ListedPrompt
@@ -42,6 +43,7 @@ from pydantic import AnyUrl, TypeAdapter, ValidationError
 
 from mcpapp import calls, completion, conf
 from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
+from mcpapp.bus import Bus
 from mcpapp.client_session import ClientSession
 from mcpapp.database import own_connections
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as, current_identity
@@ -50,6 +52,8 @@ from mcpapp.request_state import request_state_security
 from mcpapp.resolvers import prepare_resolvers
 from mcpapp.session_methods import SessionMethods
 from mcpapp.sessions import Sessions
+from mcpapp.subscriptions import Listen
+from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
@@ -96,10 +100,14 @@ class Metadata(FuncMetadata):
 class Server(MCPServer[Any]):
     """The SDK's server, whose lists hold what their reader may use."""
 
-    def __init__(self, catalog: Catalog, **options: Any) -> None:
-        super().__init__(**options)
+    def __init__(self, catalog: Catalog, verifier: Verifier, **options: Any) -> None:
+        self.bus = Bus()
+        super().__init__(subscriptions=self.bus if conf.streams() else False, **options)
         self._catalog = catalog
         self._completers: dict[tuple[str, str], Mapping[str, completion.Complete]] = {}
+        if conf.streams():  # in the place of the SDK's, which asks nobody who may hear of what, and for how long
+            listen = Listen(catalog, self.bus, verifier, self._can_read)
+            self._lowlevel_server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
         for definition in (*catalog.tools.values(), *catalog.resources.values(), *catalog.prompts.values()):
             try:
                 self._add(definition)
@@ -180,6 +188,22 @@ class Server(MCPServer[Any]):
         await _admit(self._catalog.resource_at(str(uri)), _protocol_error)
         return await super().read_resource(uri, context)
 
+    async def _can_read(self, uri: str, ctx: ServerRequestContext[Any, Any]) -> bool:
+        """Return whether reading a URI gives this caller anything.
+
+        Raises:
+            django.db.Error: the database does not answer.
+        """
+        try:
+            read = await self.read_resource(uri, Context(request_context=ctx, mcp_server=self, subscriptions=self.bus))
+        except (MCPError, ResourceError) as error:
+            if isinstance(error.__cause__, DatabaseError):
+                raise error.__cause__ from error
+            if isinstance(error, UnexpectedResourceError):
+                logger.exception("A resource could not be read by one who listens for its changes.")
+            return False
+        return isinstance(read, list)
+
     async def get_prompt(self, name: str, arguments: dict[str, Any] | None = None, context: Any = None) -> Any:
         """Render a prompt, if this caller may.
 
@@ -236,12 +260,16 @@ class Server(MCPServer[Any]):
         return [one for one, decision in zip(listed, decisions, strict=True) if decision in shown]
 
 
-def build_server(catalog: Catalog) -> Server:
-    """Return an MCP server that serves what is declared; one for each event loop it runs on."""
+def build_server(catalog: Catalog, verifier: Verifier | None = None) -> Server:
+    """Return an MCP server that serves what is declared; one for each event loop it runs on.
+
+    The verifier is asked for how long a stream may stay open; without one that keeps anything, tokens are looked up.
+    """
     # Which tools there are depends on who asks, so no list may be handed to another (MCP caching, `cacheScope`).
     hint = CacheHint(ttl_ms=conf.list_ttl_seconds() * 1000, scope="private")
     return Server(
         catalog,
+        verifier or Verifier(),
         name=conf.server_name(),
         title=conf.server_title(),
         instructions=conf.instructions(),
@@ -250,8 +278,6 @@ def build_server(catalog: Catalog) -> Server:
         middleware=[with_caller],
         cache_hints=dict.fromkeys(_LISTS, hint),
         request_state_security=request_state_security(),
-        # Nothing here tells of changes yet, and a stream of them would outlive the token it was opened with.
-        subscriptions=False,
         log_level="WARNING",
     )
 
@@ -269,9 +295,23 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     language = language_of(request.headers.get("accept-language") if request is not None else None)
     ctx = replace(ctx, session=ClientSession.of(ctx.session))
     result = await run_as_caller(ctx.method, identity, language, call_next(ctx))
-    if identity is not None and identity.is_anonymous and isinstance(result, Mapping) and "ttlMs" in result:
-        return {**result, "ttlMs": 0}  # the SDKs keep lists for as long as a client lives, beyond signing in
+    if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
+        return _for_nobody(result)
     return result
+
+
+def _for_nobody(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a caller who has not signed in is answered, where that is something else."""
+    changed: dict[str, Any] = {}
+    if "ttlMs" in result:
+        changed["ttlMs"] = 0  # the SDKs keep lists for as long as a client lives, beyond signing in
+    if isinstance(capabilities := result.get("capabilities"), Mapping):
+        # Some clients listen at once for what they are told that they may, and take a challenge to that for the end.
+        changed["capabilities"] = {
+            name: {key: False if key in {"listChanged", "subscribe"} else value for key, value in capability.items()}
+            for name, capability in capabilities.items()
+        }
+    return {**result, **changed}
 
 
 async def run_as_caller(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:

@@ -101,6 +101,28 @@ def test_the_example_in_the_readme_and_the_guide_declare_tools_as_the_code_does(
                     assert {keyword.arg for keyword in node.keywords} <= known[decorator]
 
 
+def test_the_guide_tells_of_changes_as_the_code_does() -> None:
+    import ast
+    import inspect
+
+    from mcpapp import events
+
+    guide = (ROOT / "docs" / "adding-a-tool.md").read_text(encoding="utf-8")
+    found = set()
+    for block in re.findall(r"```python\n(.*?)```", guide, re.DOTALL):
+        for node in ast.walk(ast.parse(block)):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                called = node.func
+                if isinstance(called.value, ast.Name) and called.value.id == "events":
+                    signature = inspect.signature(getattr(events, called.attr))
+                    signature.bind(*node.args, **{str(keyword.arg): keyword for keyword in node.keywords})
+                    found.add(called.attr)
+    named = set(re.findall(r"`a?(\w+_(?:updated|changed))\((?:uri)?\)`", guide))
+    assert found <= named
+    assert {name for name in named if not hasattr(events, name) or not hasattr(events, f"a{name}")} == set()
+    assert "resource_updated" in found
+
+
 def test_decision_notes_are_numbered_without_a_gap() -> None:
     names = sorted(path.name for path in (ROOT / "docs" / "decisions").glob("*.md"))
     assert [name[:4] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]

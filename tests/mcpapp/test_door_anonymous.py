@@ -34,13 +34,11 @@ async def test_a_list_of_the_older_protocol_has_nothing_to_say_about_keeping_it(
     assert "ttlMs" not in result
 
 
-async def test_no_subscription_is_offered_while_nothing_tells_of_changes(
-    endpoint: httpx2.AsyncClient, alice: Any
-) -> None:
-    """A stream would outlive its token; and some clients take a challenge to `subscriptions/listen` for the end."""
+async def test_only_who_has_signed_in_is_told_that_they_may_listen(endpoint: httpx2.AsyncClient, alice: Any) -> None:
+    """Some clients listen at once to what they are told that they may, and take a challenge to that for the end."""
     token = await sync_to_async(make_token)(alice)
-    for sent in (None, token):
+    for sent, may_listen in ((None, False), (token, True)):
         capabilities = payload(await send(endpoint, sent, "server/discover", era=MODERN))["result"]["capabilities"]
-        assert capabilities["tools"] == {"listChanged": False}
-    answer = await send(endpoint, token, "subscriptions/listen", {"notifications": {}}, era=MODERN)
-    assert payload(answer)["error"]["code"] == -32601
+        assert capabilities["tools"] == {"listChanged": may_listen}
+        assert capabilities["prompts"] == {"listChanged": may_listen}
+        assert capabilities["resources"] == {"listChanged": may_listen, "subscribe": may_listen}
