@@ -31,13 +31,14 @@ from mcpapp.access import Decision, decide
 from mcpapp.bearer import authenticate
 from mcpapp.body import Body
 from mcpapp.brake import Brake
+from mcpapp.callers import may_be_anonymous
 from mcpapp.challenge import challenge, refusal, rpc_error
 from mcpapp.database import close_threads, own_connections
 from mcpapp.fast_path import FastPath
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
 from mcpapp.registry import USES, Definition, discover
 from mcpapp.request_headers import RequestHeaders
-from mcpapp.server import build_server, may_be_anonymous
+from mcpapp.server import build_server
 from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)

@@ -47,9 +47,10 @@ from starlette.types import Receive, Scope, Send
 from mcpapp import conf
 from mcpapp.attendance import ClientLeft, attended
 from mcpapp.body import Body
+from mcpapp.callers import language_of, run_as_caller, with_caller
 from mcpapp.identity import SCOPE_KEY, Identity, current_identity
 from mcpapp.request_headers import RequestHeaders
-from mcpapp.server import Server, language_of, run_as_caller, with_caller
+from mcpapp.server import Server
 
 logger = logging.getLogger(__name__)
 

@@ -26,27 +26,19 @@ BEYOND = {
     "2026-07-28": {"http-header-validation", "http-custom-header-server-validation"},
 }
 """Scenarios that pass here, though the suite does not count them: they came late, or its own fixture fails them."""
-AWAITING_SUBSCRIPTIONS = {
-    "sep-2575-server-sends-subscription-ack",
-    "sep-2575-server-tags-subscription-id",
-    "sep-2575-server-honors-notification-filter",
-    "sep-2575-server-sends-prompts-list-changed-on-subscription",
-    "sep-2575-server-sends-tools-list-changed-on-subscription",
-}
-"""Checks within `server-stateless` that the suite skips for a server without `subscriptions/listen`."""
 
 
 @pytest.mark.parametrize(
-    ("revision", "settings", "skipped"),
+    ("revision", "settings"),
     [
-        ("2025-11-25", "tests.conformance.settings_with_sessions", set()),
-        ("2026-07-28", "tests.conformance.settings_with_sessions", AWAITING_SUBSCRIPTIONS),
-        ("2026-07-28", "tests.conformance.settings", AWAITING_SUBSCRIPTIONS),
+        ("2025-11-25", "tests.conformance.settings_with_sessions"),
+        ("2026-07-28", "tests.conformance.settings_with_sessions"),
+        ("2026-07-28", "tests.conformance.settings"),
     ],
     ids=["2025-11-25-with-sessions", "2026-07-28-with-sessions", "2026-07-28"],
 )
 def test_every_scenario_that_a_revision_requires_passes(
-    new_server: Callable[[], LiveServer], desk: Desk, revision: str, settings: str, skipped: set[str]
+    new_server: Callable[[], LiveServer], desk: Desk, revision: str, settings: str
 ) -> None:
     """Up to 2025-11-25 the suite has the server ask the client in the middle of a call, which needs a session."""
     server, results = new_server(), desk.folder / "results"
@@ -64,8 +56,7 @@ def test_every_scenario_that_a_revision_requires_passes(
     scenarios = required | BEYOND[revision]
     assert scenarios - outcomes.keys() == set(), said
     scored = {(check, status) for scenario in scenarios for check, status in outcomes[scenario]}
-    assert {(check, status) for check, status in scored if status not in {"SUCCESS", "INFO", "SKIPPED"}} == set(), said
-    assert {check for check, status in scored if status == "SKIPPED"} == skipped, said
+    assert {(check, status) for check, status in scored if status not in {"SUCCESS", "INFO"}} == set(), said
     assert all(any(status == "SUCCESS" for _, status in outcomes[scenario]) for scenario in scenarios), said
 
 

@@ -12,10 +12,10 @@ from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from mcpapp.bearer import nobody
+from mcpapp.callers import with_caller
 from mcpapp.checks import check_anonymous_callers
 from mcpapp.identity import SCOPE_KEY, current_identity, current_user
 from mcpapp.registry import Catalog, prompt, resource, tool
-from mcpapp.server import with_caller
 from tests.mcpapp.helpers import MODERN, call, listed, make_token, message, payload, send, serving
 from tests.mcpapp.test_door import parameters
 

@@ -18,9 +18,9 @@ from django.db import connections
 from mcp.server.context import ServerRequestContext
 
 from mcpapp import registry, verifier
+from mcpapp.callers import with_caller
 from mcpapp.database import MAXIMUM_IDLE, _idle, close_threads, own_connections
 from mcpapp.identity import NotAuthenticated, current_identity
-from mcpapp.server import with_caller
 
 pytestmark = pytest.mark.anyio
 

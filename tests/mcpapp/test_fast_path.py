@@ -46,6 +46,7 @@ from mcpapp.fast_path import FastPath, fits
 from mcpapp.identity import current_user
 from mcpapp.registry import Catalog, discover, tool
 from mcpapp.server import build_server
+from mcpapp.verifier import Verifier
 from tests.bench.site import http_scope
 from tests.mcpapp.helpers import MODERN, make_token, message
 
@@ -890,7 +891,7 @@ async def test_nothing_is_taken_for_plain_when_something_unknown_hooks_in(
     async with both_ways(caplog) as both:
         assert await both.same(request(token, MODERN))
         assert seen == []
-    server = build_server(discover())
+    server = build_server(discover(), Verifier())
     assert fits(server)
     assert FastPath(server)._tools
     server.middleware.append(watch)
