@@ -51,7 +51,7 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     if identity is not None and identity.is_anonymous and not may_be_anonymous(ctx.method):
         raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
     language = language_of(request.headers.get("accept-language") if request is not None else None)
-    ctx = replace(ctx, session=ClientSession.of(ctx.session))
+    ctx = replace(ctx, session=ClientSession.of(ctx.session, ctx))
     result = await run_as_caller(ctx.method, identity, language, call_next(ctx))
     if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
         return _for_nobody(result)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import mcp_types as types
 from mcp.server.connection import Connection
+from mcp.server.context import ServerRequestContext
 from mcp.server.session import ServerSession
 from mcp.shared.message import ServerMessageMetadata
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
@@ -26,6 +27,7 @@ LEVELS: tuple[types.LoggingLevel, ...] = (
     *("error", "critical", "alert", "emergency"),
 )
 _LEVEL_KEY = "mcpapp.log_level"
+_LATEST_KEY = "mcpapp.latest_request"
 
 
 class CannotAsk(RuntimeError):
@@ -36,11 +38,19 @@ class ClientSession(ServerSession):
     """The client that one message came from."""
 
     @classmethod
-    def of(cls, session: ServerSession) -> ClientSession:
+    def of(cls, session: ServerSession, ctx: ServerRequestContext[Any, Any]) -> ClientSession:
         """Return the SDK's session of a message as one of these."""
         own = cls.__new__(cls)
         own.__dict__.update(session.__dict__)
+        if ctx.request is not None and conf.sessions():
+            own._connection.state[_LATEST_KEY] = dict(ctx.request.scope)
         return own
+
+    @staticmethod
+    def latest_scope(connection: Connection) -> dict[str, Any]:
+        """Return the ASGI scope of the latest request of a session, with the token that it came with."""
+        latest: dict[str, Any] = connection.state[_LATEST_KEY]
+        return latest
 
     @property
     def connection(self) -> Connection:

@@ -84,8 +84,8 @@ class Server(MCPServer[Any]):
         super().__init__(subscriptions=self.bus if conf.streams() else False, **options)
         self._catalog = catalog
         self._completers: dict[tuple[str, str], Mapping[str, completion.Complete]] = {}
+        listen = Listen(catalog, self.bus, verifier, self._can_read)
         if conf.streams():  # in the place of the SDK's, which asks nobody who may hear of what, and for how long
-            listen = Listen(catalog, self.bus, verifier, self._can_read)
             self._lowlevel_server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
         for definition in (*catalog.tools.values(), *catalog.resources.values(), *catalog.prompts.values()):
             try:
@@ -97,7 +97,7 @@ class Server(MCPServer[Any]):
         if catalog.completes():
             self._lowlevel_server.add_request_handler("completion/complete", CompleteRequestParams, self._complete)
         if conf.sessions():
-            self._add_session_methods()
+            self._add_session_methods(listen)
         self._sessions = Sessions(self._lowlevel_server)
 
     @property
@@ -128,16 +128,17 @@ class Server(MCPServer[Any]):
                 self.add_prompt(Prompt.from_function(run, **known))
                 self._completers["ref/prompt", definition.name] = completion.prepared(definition, _protocol_error)
 
-    def _add_session_methods(self) -> None:
+    def _add_session_methods(self, listen: Listen) -> None:
         async def admit(uri: str) -> None:
             await _admit_existing(self._catalog.resource_at(uri))
 
-        methods = SessionMethods(self._catalog, admit)
+        methods = SessionMethods(admit, listen)
         add = self._lowlevel_server.add_request_handler
         add("logging/setLevel", SetLevelRequestParams, methods.set_level)
-        add("resources/subscribe", SubscribeRequestParams, methods.subscribe)
-        add("resources/unsubscribe", UnsubscribeRequestParams, methods.unsubscribe)
-        self._subscriptions.subscribe(methods.heard)
+        if conf.streams():
+            add("resources/subscribe", SubscribeRequestParams, methods.subscribe)
+            add("resources/unsubscribe", UnsubscribeRequestParams, methods.unsubscribe)
+            self.bus.subscribe(methods.heard)
 
     @property
     def tools(self) -> list[Tool]:

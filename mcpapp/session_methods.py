@@ -7,24 +7,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import mcp_types as types
-from django.db import Error as DatabaseError
 from django.utils.translation import gettext as _
 from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.subscriptions import ResourceUpdated, ServerEvent
 from mcp.shared.exceptions import MCPError
 
-from mcpapp.access import Decision, decide
+from mcpapp.bus import MAXIMUM_URI_BYTES, PersonsResourceUpdated
 from mcpapp.client_session import ClientSession
-from mcpapp.database import own_connections
-from mcpapp.identity import Identity, acting_as, current_identity
-from mcpapp.registry import Catalog, ResourceDefinition
+from mcpapp.identity import Identity, current_identity
+from mcpapp.subscriptions import Listen
 
 logger = logging.getLogger(__name__)
 
@@ -39,17 +36,19 @@ class _Watcher:
     """One session, what it watches as whom, and what it is about to be told."""
 
     def __init__(self) -> None:
-        self.watched: dict[str, tuple[ResourceDefinition, Identity]] = {}
-        self.under_way: dict[str, asyncio.Task[None]] = {}
+        self.watched: dict[str, tuple[Context, Identity]] = {}
+        self.waiting: dict[str, bool] = {}
+        """What it is to be told of, and whether whoever told of it named its person; each once, however often."""
+        self.telling: asyncio.Task[None] | None = None
 
 
 class SessionMethods:
     """Handlers of the methods that need a session."""
 
-    def __init__(self, catalog: Catalog, admit: Callable[[str], Awaitable[None]]) -> None:
+    def __init__(self, admit: Callable[[str], Awaitable[None]], listen: Listen) -> None:
         """`admit` raises what is told to a caller who may not read the resource with a URI."""
-        self._catalog = catalog
         self._admit = admit
+        self._listen = listen
         self._watchers: weakref.WeakKeyDictionary[Connection, _Watcher] = weakref.WeakKeyDictionary()
 
     async def set_level(self, ctx: Context, params: types.SetLevelRequestParams) -> types.EmptyResult:
@@ -66,13 +65,14 @@ class SessionMethods:
             MCPError: there is none, the caller may not read it, or the session watches too many.
         """
         uri = str(params.uri)
+        if len(uri.encode(errors="replace")) > MAXIMUM_URI_BYTES:
+            text = _("The URI of a resource that is watched has %d bytes at most.") % MAXIMUM_URI_BYTES
+            raise MCPError(types.INVALID_PARAMS, text)
         await self._admit(uri)
-        definition = self._catalog.resource_at(uri)
-        assert definition is not None  # noqa: S101  (admitted)
         watcher = self._watchers.setdefault(_connection(ctx), _Watcher())
         if uri not in watcher.watched and len(watcher.watched) >= MAXIMUM_WATCHED:
             raise MCPError(types.INVALID_REQUEST, _("A session may watch %d resources.") % MAXIMUM_WATCHED)
-        watcher.watched[uri] = definition, current_identity()
+        watcher.watched[uri] = ctx, current_identity()
         return EMPTY()
 
     async def unsubscribe(self, ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
@@ -85,28 +85,39 @@ class SessionMethods:
         """Tell the sessions that watch a resource of a change of it; a listener of the server's bus."""
         if not isinstance(event, ResourceUpdated):
             return
+        person = event.user_id if isinstance(event, PersonsResourceUpdated) else None
         for connection, watcher in list(self._watchers.items()):
-            # A session that does not read shall not pile up what it is to be told: one at a time for each resource.
-            if event.uri in watcher.watched and event.uri not in watcher.under_way:
-                task = asyncio.get_running_loop().create_task(self._tell(connection, watcher, event.uri))
-                watcher.under_way[event.uri] = task
-                task.add_done_callback(lambda done, watcher=watcher: watcher.under_way.pop(event.uri, None))  # type: ignore[misc]
+            if event.uri not in watcher.watched:
+                continue
+            if person is not None and person != str(watcher.watched[event.uri][1].user_id):
+                continue
+            watcher.waiting[event.uri] = watcher.waiting.get(event.uri, False) or person is not None
+            if watcher.telling is None or watcher.telling.done():
+                watcher.telling = asyncio.get_running_loop().create_task(self._tell(connection, watcher))
 
-    async def _tell(self, connection: Connection, watcher: _Watcher, uri: str) -> None:
-        """Tell one session, if its person may still read the resource."""
-        definition, identity = watcher.watched[uri]
-        try:
-            async with own_connections():
-                with acting_as(identity):
-                    decision = await decide(definition.access, identity)
-        except DatabaseError:
-            logger.exception("It could not be decided who may hear of %s.", definition.name)
-            return
-        if decision is not Decision.ALLOWED or identity.expires_at <= time.time():
-            watcher.watched.pop(uri, None)
-            return
-        if uri in watcher.watched:
-            await connection.send_resource_updated(uri)
+    async def _tell(self, connection: Connection, watcher: _Watcher) -> None:
+        """Tell one session what waits for it, if its token is good and its person may still read the resource.
+
+        A client has another token after a while; the one of its latest request counts. One whose token is over is told
+        nothing until it comes with another.
+        """
+        while watcher.waiting:
+            uri = next(iter(watcher.waiting))
+            is_vouched_for = watcher.waiting.pop(uri)  # what changes from now on is another message
+            if uri not in watcher.watched:
+                continue
+            ctx, identity = watcher.watched[uri]
+            try:
+                now = await self._listen.verified(ClientSession.latest_scope(connection), identity)
+                if now is None:
+                    continue
+                if not await self._listen.may_hear(ctx, uri, now, is_vouched_for):
+                    watcher.watched.pop(uri, None)
+            except Exception:
+                logger.exception("It could not be decided who may hear of a change.")
+                continue
+            if uri in watcher.watched:
+                await connection.send_resource_updated(uri)
 
 
 def _connection(ctx: Context) -> Connection:

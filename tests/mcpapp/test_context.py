@@ -7,15 +7,21 @@ import threading
 from typing import Any
 
 import anyio
+import mcp
 import mcp_types as types
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
+from mcp.client.streamable_http import streamable_http_client
 from mcp.server.mcpserver import Audio, Context, Image
 from mcp.shared.exceptions import MCPError
+from oauth2_provider.models import get_access_token_model
 from pydantic import BaseModel
 
+from mcpapp.events import aresource_updated
+from mcpapp.identity import current_user
 from mcpapp.registry import Catalog, prompt, resource, tool
 from tests.mcpapp.helpers import MODERN, call, make_token, payload, send, serving
 from tests.mcpapp.over_http import bearer, connected, serving_over_http
@@ -345,6 +351,12 @@ def watched(catalog: Catalog) -> None:
     def thing(number: int) -> str:
         return str(number)
 
+    @resource("own://{username}", scopes=[])
+    def own(username: str) -> str:
+        if username != current_user().get_username():
+            raise PermissionDenied
+        return username
+
     @resource("open://all", scopes=[])
     def everything() -> str:
         return ""
@@ -407,6 +419,54 @@ async def test_a_session_hears_of_the_resources_it_watches_while_its_person_may_
         await client.subscribe_resource("open://all")
         await change("thing://1")
         assert heard.uris == ["open://all"], "alice may not read the other any more"
+
+
+async def test_a_session_is_not_told_what_is_another_persons(
+    watched: None, alice: Any, bob: Any, sessions: None
+) -> None:
+    alices, bobs = [await sync_to_async(make_token)(user) for user in (alice, bob)]
+    heard, bob_heard = Heard(), Heard()
+    async with (
+        serving_over_http() as url,
+        connected(url, alices, "legacy", message_handler=heard) as client,
+        connected(url, bobs, "legacy", message_handler=bob_heard) as other,
+    ):
+        for one in (client, other):
+            await one.subscribe_resource("own://alice")
+            await one.subscribe_resource("open://all")
+        await aresource_updated("own://alice")  # bob would be refused it
+        await aresource_updated("open://all", user=alice)  # told of alice's alone
+        for _ in range(2):
+            await heard.something()
+        assert sorted(heard.uris) == ["open://all", "own://alice"]
+        await aresource_updated("open://all")
+        await bob_heard.something()
+        assert bob_heard.uris == ["open://all"]
+
+
+async def test_a_session_is_told_nothing_while_its_token_is_over(watched: None, alice: Any, sessions: None) -> None:
+    first = await sync_to_async(make_token)(alice)
+    heard = Heard()
+    async with (
+        serving_over_http() as url,
+        bearer(first) as http,
+        mcp.Client(
+            streamable_http_client(f"{url}/star", http_client=http), mode="legacy", message_handler=heard
+        ) as client,
+    ):
+        await client.subscribe_resource("open://all")
+        await aresource_updated("open://all")
+        await heard.something()
+        await sync_to_async(get_access_token_model().objects.all().delete)()
+        await aresource_updated("open://all")
+        second = await sync_to_async(make_token)(alice)
+        http.headers["Authorization"] = f"Bearer {second}"
+        await client.list_tools()
+        await aresource_updated("open://all")
+        await heard.something()
+        assert heard.uris == ["open://all", "open://all"]
+        with pytest.raises(MCPError, match="2048 bytes"):
+            await client.subscribe_resource("own://" + "x" * 3000)
 
 
 async def test_a_session_watches_a_bounded_number_of_resources(
