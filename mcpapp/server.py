@@ -22,6 +22,7 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    CallToolResult,
     CompleteRequestParams,
     CompleteResult,
     PromptReference,
@@ -56,6 +57,10 @@ _LISTS = ("tools/list", "resources/list", "resources/templates/list", "prompts/l
 Listed = TypeVar("Listed", bound=ListedTool | ListedResource | ListedTemplate | ListedPrompt)
 
 
+own_result: ContextVar[CallToolResult | None] = ContextVar("mcpapp_own_result", default=None)
+"""The result that a tool made itself, so that anything may be in it; of the SDK's making there is only JSON."""
+
+
 class Metadata(FuncMetadata):
     """What the SDK knows of a tool's function, with the adapter of its results at hand.
 
@@ -74,6 +79,12 @@ class Metadata(FuncMetadata):
 
     def _output_adapter(self, output_model: Any) -> TypeAdapter[Any]:
         return self.kept_adapter
+
+    def convert_result(self, result: Any) -> Any:
+        """Return what a function returned as the result of a call, as the SDK does."""
+        if isinstance(result, CallToolResult):
+            own_result.set(result)
+        return super().convert_result(result)
 
 
 class Server(MCPServer[Any]):
