@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -21,7 +20,7 @@ from mcp.shared.exceptions import MCPError
 from mcpapp.bus import MAXIMUM_URI_BYTES, PersonsResourceUpdated
 from mcpapp.client_session import ClientSession
 from mcpapp.identity import Identity, current_identity
-from mcpapp.subscriptions import Listen
+from mcpapp.subscriptions import Listen, require_small
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class SessionMethods:
         """`admit` raises what is told to a caller who may not read the resource with a URI."""
         self._admit = admit
         self._listen = listen
-        self._watchers: weakref.WeakKeyDictionary[Connection, _Watcher] = weakref.WeakKeyDictionary()
+        self._watchers: dict[Connection, _Watcher] = {}
 
     async def set_level(self, ctx: Context, params: types.SetLevelRequestParams) -> types.EmptyResult:
         """Set from which level on the client gets log messages (`logging/setLevel`)."""
@@ -62,14 +61,15 @@ class SessionMethods:
         """Tell the client from now on when a resource changed (`resources/subscribe`).
 
         Raises:
-            MCPError: there is none, the caller may not read it, or the session watches too many.
+            MCPError: there is none, the caller may not read it, the session watches too many, or the request is large.
         """
+        await require_small(ctx)
         uri = str(params.uri)
         if len(uri.encode(errors="replace")) > MAXIMUM_URI_BYTES:
             text = _("The URI of a resource that is watched has %d bytes at most.") % MAXIMUM_URI_BYTES
             raise MCPError(types.INVALID_PARAMS, text)
         await self._admit(uri)
-        watcher = self._watchers.setdefault(_connection(ctx), _Watcher())
+        watcher = self._watcher_of(_connection(ctx))
         if uri not in watcher.watched and len(watcher.watched) >= MAXIMUM_WATCHED:
             raise MCPError(types.INVALID_REQUEST, _("A session may watch %d resources.") % MAXIMUM_WATCHED)
         watcher.watched[uri] = ctx, current_identity()
@@ -80,6 +80,20 @@ class SessionMethods:
         if (watcher := self._watchers.get(_connection(ctx))) is not None:
             watcher.watched.pop(str(params.uri), None)
         return EMPTY()
+
+    def _watcher_of(self, connection: Connection) -> _Watcher:
+        """Return the watcher of a session, which lasts as long as that does."""
+        watcher = self._watchers.get(connection)
+        if watcher is None:
+            watcher = self._watchers[connection] = _Watcher()
+            # Weak references would not do: what is watched has the request in it, and that has its session.
+            connection.exit_stack.callback(self._forget, connection)
+        return watcher
+
+    def _forget(self, connection: Connection) -> None:
+        watcher = self._watchers.pop(connection)
+        if watcher.telling is not None:
+            watcher.telling.cancel()
 
     def heard(self, event: ServerEvent) -> None:
         """Tell the sessions that watch a resource of a change of it; a listener of the server's bus."""

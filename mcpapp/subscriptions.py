@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 MAXIMUM_URIS = 100
 """How many resources one stream may be about."""
 MAXIMUM_REQUEST_BYTES = 64 * 1024
-"""The largest request to listen: it stays in memory, decoded too, for as long as its stream is open."""
+"""The largest request to listen, or to watch: it stays in memory, decoded too, for as long as that lasts."""
 VERIFY_SECONDS = 5.0
 """How often the token of an open stream is looked at while nothing happens."""
 HEARING_SECONDS = 5.0
@@ -81,10 +81,7 @@ class Listen:
             MCPError: too many streams or resources, or nobody hears of changes right now.
         """
         identity = current_identity()
-        assert ctx.request is not None  # noqa: S101  (every transport served here is HTTP)
-        if len(await ctx.request.body()) > MAXIMUM_REQUEST_BYTES:
-            text = _("A request to listen for changes has %(count)d bytes at most.") % {"count": MAXIMUM_REQUEST_BYTES}
-            raise MCPError(code=INVALID_PARAMS, message=text)
+        await require_small(ctx)
         with self._slot(identity.user_id):
             if not await self._bus.wait_until_hearing(HEARING_SECONDS):
                 raise _not_hearing()
@@ -285,6 +282,18 @@ class _Stream:
         """End it as the specification has it: with a result, after which clients listen anew and read again."""
         self._has_ended = True
         self._handler.close()
+
+
+async def require_small(ctx: Context) -> None:
+    """Refuse a request to hear of changes that is too large to be kept for as long as that lasts.
+
+    Raises:
+        MCPError: it is.
+    """
+    assert ctx.request is not None  # noqa: S101  (every transport served here is HTTP)
+    if len(await ctx.request.body()) > MAXIMUM_REQUEST_BYTES:
+        text = _("A request to listen for changes has %(count)d bytes at most.") % {"count": MAXIMUM_REQUEST_BYTES}
+        raise MCPError(code=INVALID_PARAMS, message=text)
 
 
 def _not_hearing() -> MCPError:
