@@ -71,6 +71,8 @@ _TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
 _OFTEN_OTHERS = frozenset({"progressToken", *_TRACE_KEYS})
 _MAXIMUM_KEPT_METAS = 256
 _MAXIMUM_KEPT_META_LENGTH = 2000
+_MAXIMUM_ACCEPT_LENGTH = 500
+"""Longer ones are not kept: uvicorn sets no bound to a header."""
 _NO_CONTEXT = cast(Any, object())
 """For tools that take none; the SDK would make one otherwise, which costs as much as a tool."""
 _STREAM_HEADERS = (
@@ -115,7 +117,7 @@ class FastPath:
         if (
             version not in self._versions
             or headers.has_repeated
-            or not _takes_both(headers.get("accept"))
+            or not _takes_both(headers.get("accept") or "")
             or headers.get("content-type") != "application/json"
         ):
             return None
@@ -296,10 +298,14 @@ def _is_tracing() -> bool:
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
+def _takes_both(accept: str) -> bool:
+    """Return whether a client takes JSON and event streams, both by name, and says so in a few words."""
+    return len(accept) <= _MAXIMUM_ACCEPT_LENGTH and _names_both(accept)
+
+
 @lru_cache(maxsize=256)
-def _takes_both(accept: str | None) -> bool:
-    """Return whether a client takes JSON and event streams, both by name."""
-    taken = {part.strip() for part in (accept or "").lower().split(",")}
+def _names_both(accept: str) -> bool:
+    taken = {part.strip() for part in accept.lower().split(",")}
     return {"application/json", "text/event-stream"} <= taken
 
 

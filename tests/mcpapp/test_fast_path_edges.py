@@ -21,7 +21,7 @@ from opentelemetry import trace
 from mcpapp import attendance
 from mcpapp.asgi import ResourceServer
 from mcpapp.calls import is_given_up
-from mcpapp.fast_path import FastPath, fits
+from mcpapp.fast_path import FastPath, _names_both, fits
 from mcpapp.registry import Catalog, discover, tool
 from mcpapp.server import build_server
 from mcpapp.verifier import Verifier
@@ -48,6 +48,24 @@ def tools(catalog: Catalog) -> None:
 @pytest.fixture
 async def token(alice: Any) -> str:
     return await sync_to_async(make_token)(alice)
+
+
+# --- What is kept ------------------------------------------------------------------------------------------------
+
+
+async def test_headers_that_are_kept_are_short(tools: None, token: str, caplog: pytest.LogCaptureFixture) -> None:
+    def accepting(accept: str) -> Sent:
+        sent = request(token, MODERN)
+        return Sent(sent.body, [(k, accept if k == "Accept" else v) for k, v in sent.headers], "accept")
+
+    both_kinds = "application/json, text/event-stream"
+    async with both_ways(caplog) as both:
+        assert await both.same(accepting(f"{both_kinds}, image/kept"))
+        kept = _names_both.cache_info().currsize
+        assert kept
+        for number in range(3):
+            assert not await both.same(accepting(f"{both_kinds}, image/{number}{'x' * 5000}"))
+        assert _names_both.cache_info().currsize == kept
 
 
 # --- Calls that take a while -------------------------------------------------------------------------------------
