@@ -101,6 +101,11 @@ def sessions() -> bool:
     return bool(_setting("SESSIONS", False))
 
 
+def sessions_per_person() -> int:
+    """Return how many sessions one person may have open in a process."""
+    return int(_setting("SESSIONS_PER_PERSON", 100))
+
+
 def request_state_seconds() -> float:
     """Return for how long a person may think about what a call asks them (MCP `requestState`)."""
     return float(_setting("REQUEST_STATE_SECONDS", 600))

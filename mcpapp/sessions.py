@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
+from mcp.server.auth.middleware.bearer_auth import AuthorizationContext
 from mcp.server.lowlevel.server import Server
-from mcp.server.streamable_http import EventStore
+from mcp.server.streamable_http import EventStore, StreamableHTTPServerTransport
 from mcp.server.streamable_http_manager import StreamableHTTPSessionManager
 from mcp.server.transport_security import TransportSecuritySettings
 from starlette.types import Receive, Scope, Send
 
 from mcpapp import conf
+from mcpapp.challenge import refusal
 from mcpapp.event_store import EventMemory, SessionEvents
+
+
+class TooManySessions(Exception):
+    """One person has as many as one may have."""
 
 
 class Sessions(StreamableHTTPSessionManager):
@@ -19,6 +25,7 @@ class Sessions(StreamableHTTPSessionManager):
 
     def __init__(self, app: Server[Any]) -> None:
         self._memory = EventMemory(conf.event_store_bytes())
+        self._most_of_one = conf.sessions_per_person()
         super().__init__(
             app,
             stateless=not conf.sessions(),
@@ -37,6 +44,18 @@ class Sessions(StreamableHTTPSessionManager):
     def event_store(self, _: EventStore | None) -> None:
         """Take none: what the SDK sets here, it would share among all sessions."""
 
+    def _admit_session(self, requestor: AuthorizationContext | None) -> StreamableHTTPServerTransport | None:
+        """Open a session, for the SDK.
+
+        Raises:
+            TooManySessions: of one person; the SDK bounds only those of all people together.
+        """
+        if requestor is not None:
+            person = requestor["subject"]
+            if sum(owner["subject"] == person for owner in self._session_owners.values()) >= self._most_of_one:
+                raise TooManySessions
+        return super()._admit_session(requestor)
+
     async def handle_request(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a request, its header values without the white space around them.
 
@@ -44,4 +63,11 @@ class Sessions(StreamableHTTPSessionManager):
         a header does not say what the body says.
         """
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
-        await super().handle_request({**scope, "headers": headers}, receive, send)
+        try:
+            await super().handle_request({**scope, "headers": headers}, receive, send)
+        except TooManySessions:
+            detail = (
+                f"You have {self._most_of_one} open sessions, which is as many as one person may have. End some "
+                "(DELETE), or wait: a session that is not used for half an hour ends by itself."
+            )
+            await refusal(503, detail)(scope, receive, send)

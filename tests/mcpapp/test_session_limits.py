@@ -72,8 +72,8 @@ async def test_a_session_that_watched_something_is_forgotten_when_it_ends(token:
             assert alive() == before + 1, "as long as it lasts it is there"
             assert (await endpoint.delete("/star", headers=session)).status_code == 200
         with anyio.fail_after(5):
-            while alive() != before:
-                await anyio.sleep(0)  # its tasks wind down
+            while alive() != before:  # noqa: ASYNC110  (its tasks wind down)
+                await anyio.sleep(0.01)
 
 
 async def test_a_request_to_watch_that_is_too_large_to_be_kept_is_refused(token: str) -> None:
@@ -82,3 +82,22 @@ async def test_a_request_to_watch_that_is_too_large_to_be_kept_is_refused(token:
         large = await subscribe(endpoint, session, padding=70_000)
         assert "65536 bytes at most" in large.text
         assert IS_DONE in (await subscribe(endpoint, session, padding=60_000)).text
+
+
+async def test_one_person_has_a_bounded_number_of_sessions(token: str, bob: Any, settings: Any) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "SESSIONS_PER_PERSON": 2}
+    bobs = await sync_to_async(make_token)(bob)
+    async with serving() as endpoint:
+        first, second = [await opened(endpoint, token) for _ in range(2)]
+        refused = await opened(endpoint, token)
+        assert (refused.status_code, "mcp-session-id" in refused.headers) == (503, False)
+        assert "You have 2 open sessions" in refused.json()["detail"]
+        other_token = await sync_to_async(make_token)(
+            await sync_to_async(lambda: type(bob).objects.get(username="alice"))()
+        )
+        assert (await opened(endpoint, other_token)).status_code == 503, "another token is the same person"
+        assert (await opened(endpoint, bobs)).status_code == 200, "others have theirs"
+        assert IS_DONE in (await subscribe(endpoint, within(second, token))).text, "those that are open stay so"
+        assert (await endpoint.delete("/star", headers=within(first, token))).status_code == 200
+        assert (await opened(endpoint, token)).status_code == 200
+        assert (await opened(endpoint, token)).status_code == 503
