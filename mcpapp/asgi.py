@@ -28,6 +28,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from mcpapp import conf
 from mcpapp.access import Decision, decide
+from mcpapp.attendance import ClientLeft
 from mcpapp.bearer import authenticate
 from mcpapp.body import Body
 from mcpapp.brake import Brake
@@ -139,6 +140,8 @@ class ResourceServer:
             most = min(ANONYMOUS_BODY_BYTES, most)
         try:
             body = await Body.read(receive, most)
+        except ClientLeft:
+            return
         except TimeoutError:
             await refusal(408, "The body took too long.", {"Connection": "close"})(scope, receive, send)
             return

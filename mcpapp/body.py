@@ -10,35 +10,30 @@ from typing import Any
 from pydantic_core import from_json
 from starlette.types import Message, Receive
 
+from mcpapp.attendance import ClientLeft
 from mcpapp.interruption import Interruption
 
 BODY_SECONDS = 30
 """How long a body may take to arrive: it is kept in memory."""
 
 
-class TooLarge(Exception):
-    """The body is larger than this caller may send."""
-
-
 class Body:
     """What has arrived of a body: all of it, or as much as shows that it is too large."""
 
-    def __init__(self, content: bytes, receive: Receive, *, is_complete: bool, end: Message | None = None) -> None:
+    def __init__(self, content: bytes, receive: Receive, *, is_complete: bool) -> None:
         self.content = content
         self.is_complete = is_complete
         self.is_strict = True
         """Whether `message` was decoded as UTF-8 by the rules, so that every reader finds the same."""
         self._receive = receive
-        self._messages: list[Message] = [
-            {"type": "http.request", "body": content, "more_body": not is_complete},
-            *([] if end is None else [end]),
-        ]
+        self._messages: list[Message] = [{"type": "http.request", "body": content, "more_body": not is_complete}]
 
     @classmethod
     async def read(cls, receive: Receive, most: int) -> Body:
         """Read until the end, or beyond `most` bytes.
 
         Raises:
+            ClientLeft: it will never arrive; starlette would raise, which servers log with a traceback each time.
             TimeoutError: it did not arrive within `BODY_SECONDS`.
         """
         interruption = Interruption()
@@ -64,7 +59,7 @@ class Body:
             message = await receive()
             parts += message.get("body", b"")
         if message["type"] != "http.request":
-            return cls(bytes(parts), receive, is_complete=False, end=message)
+            raise ClientLeft
         return cls(bytes(parts), receive, is_complete=len(parts) <= most)
 
     async def receive(self) -> Message:

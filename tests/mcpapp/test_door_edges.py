@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import logging
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
 import pytest
@@ -21,7 +24,8 @@ from mcpapp.body import Body
 from mcpapp.identity import acting_as
 from mcpapp.registry import Catalog
 from mcpapp.verifier import InvalidToken, Verifier, with_implied
-from tests.mcpapp.helpers import call, make_token, message, send
+from tests.mcpapp.helpers import MODERN, call, make_token, message, send
+from tests.mcpapp.over_http import serving_over_http
 from tests.mcpapp.test_door import parameters
 from tests.oauth import RESOURCE
 
@@ -272,3 +276,36 @@ async def test_a_lookup_of_the_site_that_crashes_is_503_and_tells_nothing(
     response = await send(endpoint, "token", "tools/list")
     assert (response.status_code, response.headers["retry-after"]) == (503, "5")
     assert "secret" not in response.text
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("era", ["legacy", MODERN])
+async def test_a_client_that_leaves_before_the_end_of_its_body_leaves_no_traceback(
+    alice: Any, era: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each line of a log has to be read by somebody; anybody who is signed in could make dozens with each request."""
+    token = await sync_to_async(make_token)(alice)
+    made = message("tools/list", era=era)
+    headers = made["headers"] | {"Host": "127.0.0.1", "Authorization": f"Bearer {token}", "Connection": "close"}
+    body = made["content"].encode()
+    head = "POST /star HTTP/1.1\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+
+    async with serving_over_http() as url:
+        monkeypatch.setattr(logging.getLogger("uvicorn"), "propagate", True)
+
+        async def send_some(count: int) -> bytes:
+            reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(url).port)
+            writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body[:count])
+            if count == len(body):
+                answer = await asyncio.wait_for(reader.read(), 5)
+            else:
+                writer.write_eof()
+                answer = b""
+            writer.close()
+            await writer.wait_closed()
+            return answer
+
+        for count in (0, 1, len(body) - 1):
+            await send_some(count)
+        assert b" 200 OK" in await send_some(len(body))
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
