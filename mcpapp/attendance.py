@@ -49,14 +49,18 @@ class _Attendant:
         self._receive = receive
         self._keep_alive = keep_alive
         self._attending: asyncio.Task[None] | None = None
+        self._is_sending = False
+        self._is_over = False
         self._timer = asyncio.get_running_loop().call_later(UNATTENDED_SECONDS, self._begin)
 
     async def stop(self) -> None:
         """Look away; nothing is sent from here afterwards."""
         self._timer.cancel()
         self.interruption.close()
+        self._is_over = True
         if self._attending is not None:
-            self._attending.cancel()
+            if not self._is_sending:  # or nobody would know how much of it was sent: a slow client holds it up
+                self._attending.cancel()
             await asyncio.wait((self._attending,))
 
     def _begin(self) -> None:
@@ -65,13 +69,18 @@ class _Attendant:
     async def _attend(self) -> None:
         leaving = asyncio.create_task(self._until_left())
         try:
-            while not (await asyncio.wait((leaving,), timeout=PING_SECONDS))[0]:
-                await self._keep_alive()
+            while not self._is_over and not (await asyncio.wait((leaving,), timeout=PING_SECONDS))[0]:
+                self._is_sending = True
+                try:
+                    await self._keep_alive()
+                finally:
+                    self._is_sending = False
         except OSError:  # sending failed: that is another way to hear of it
             pass
         finally:
             leaving.cancel()
-        self.interruption.interrupt()
+        if not self._is_over:
+            self.interruption.interrupt()
 
     async def _until_left(self) -> None:
         while (await self._receive())["type"] != "http.disconnect":

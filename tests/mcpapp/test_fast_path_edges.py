@@ -71,8 +71,8 @@ async def test_headers_that_are_kept_are_short(tools: None, token: str, caplog: 
 # --- Calls that take a while -------------------------------------------------------------------------------------
 
 
-async def drive(server: ResourceServer, sent: Sent, leaves_after: float | None = None) -> list[Any]:
-    """Send a request whose client leaves after a while; return what was sent to it."""
+async def drive(server: ResourceServer, sent: Sent, leaves_after: float | None = None, send: Any = None) -> list[Any]:
+    """Send a request whose client leaves after a while; return what was sent to it, unless `send` takes it."""
     events: list[Any] = []
     pending = [{"type": "http.request", "body": sent.body, "more_body": False}]
 
@@ -82,11 +82,11 @@ async def drive(server: ResourceServer, sent: Sent, leaves_after: float | None =
         await asyncio.sleep(60 if leaves_after is None else leaves_after)
         return {"type": "http.disconnect"}
 
-    async def send(event: Any) -> None:
+    async def keep(event: Any) -> None:
         events.append(event)
 
     scope = http_scope({}) | {"headers": [(k.lower().encode(), v.encode()) for k, v in sent.headers]}
-    await asyncio.wait_for(asyncio.create_task(server(scope, receive, send)), 20)
+    await asyncio.wait_for(asyncio.create_task(server(scope, receive, send or keep)), 20)
     return events
 
 
@@ -166,6 +166,38 @@ async def test_a_call_in_silence_keeps_its_connection_open_and_answers_at_last(
             event = json.loads(last["body"].removeprefix(b"event: message\r\ndata: "))
             assert (event["id"], "result" in event) == (1, name == "slow")
         assert both.taken == 2
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_call_that_ends_while_its_client_takes_nothing_is_answered_when_it_does(
+    catalog: Catalog, token: str, era: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A client that has not read an earlier answer on its connection yet: what is sent waits, then goes out whole."""
+    monkeypatch.setattr(attendance, "PING_SECONDS", 0.05)
+    monkeypatch.setattr(attendance, "UNATTENDED_SECONDS", 0.01)
+    is_sending, has_ended = asyncio.Event(), asyncio.Event()
+
+    @tool("slow")
+    async def slow() -> str:
+        await is_sending.wait()
+        has_ended.set()
+        return "done"
+
+    sent: list[Any] = []
+
+    async def send(event: Any) -> None:
+        is_sending.set()
+        await has_ended.wait()
+        for _ in range(10):  # what the end of the call sets off has its turn
+            await asyncio.sleep(0)
+        sent.append(event)
+
+    async with both_ways(caplog) as both:
+        await drive(both.fast, request(token, era, "slow"), send=send)
+        assert both.taken == 1
+    assert [event["type"].removeprefix("http.response.") for event in sent] == ["start", "body", "body"]
+    assert [event.get("more_body") for event in sent] == [None, True, False]
+    assert b"done" in sent[-1]["body"]
 
 
 # --- Hooks -----------------------------------------------------------------------------------------------------------
