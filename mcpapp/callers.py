@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from functools import lru_cache
+from inspect import iscoroutine
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from django.conf import settings
 from django.utils import translation
+from django.utils.translation import gettext as _
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
 from pydantic import ValidationError
 
+from mcpapp import conf
 from mcpapp.client_session import ClientSession
 from mcpapp.database import own_connections
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
@@ -38,6 +42,9 @@ ANONYMOUS_METHODS = frozenset(
 """What a caller who has not signed in may send, besides notifications; what is used by it must be public as well."""
 
 Result = TypeVar("Result")
+
+_under_way: Counter[Any] = Counter()
+"""How many calls this process works on or has waiting, by person."""
 
 
 async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -75,10 +82,34 @@ def _for_nobody(result: Mapping[str, Any]) -> dict[str, Any]:
 async def run_as_caller(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:
     """Return what `work` returns, done as a person, in their language.
 
+    A call stays in memory with all of its request, and in a session also when its client has left: so one person has a
+    bounded number of them. Callers who have not signed in are nobody in particular; they send little, and wait for it.
+
     Raises:
-        MCPError: it failed; what clients are not to know is in the log.
+        MCPError: it failed; what clients are not to know is in the log. Or this person has too many calls under way.
         pydantic.ValidationError: the message has not the form it should have.
     """
+    if identity is None or identity.is_anonymous or method not in USES:
+        return await _run_as(method, identity, language, work)
+    person = identity.user_id
+    if _under_way[person] >= conf.calls_per_person():
+        if iscoroutine(work):
+            work.close()
+        with translation.override(language):
+            text = _(
+                "You have %(count)d calls under way, which is as many as one person may have. Wait for some to end."
+            )
+            raise MCPError(code=INTERNAL_ERROR, message=text % {"count": conf.calls_per_person()})
+    _under_way[person] += 1
+    try:
+        return await _run_as(method, identity, language, work)
+    finally:
+        _under_way[person] -= 1
+        if not _under_way[person]:
+            del _under_way[person]
+
+
+async def _run_as(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:
     async with own_connections():
         with acting_as(identity):
             try:

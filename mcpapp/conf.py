@@ -165,6 +165,11 @@ def call_concurrency() -> int:
     return int(_setting("CALL_CONCURRENCY", 8))
 
 
+def calls_per_person() -> int:
+    """Return how many calls one person may have under way in a process, those that wait included."""
+    return int(_setting("CALLS_PER_PERSON", 100))
+
+
 def call_threads() -> int:
     """Return how many threads at once work for calls in a process; each may take a connection to the database."""
     return int(_setting("CALL_THREADS", 16))

@@ -1,7 +1,8 @@
-"""What one signed-in person can make a process with sessions keep in memory."""
+"""What one signed-in person can make a process keep in memory."""
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from asgiref.sync import sync_to_async
 from mcp.server.connection import Connection
 
-from mcpapp.registry import Catalog, resource
-from tests.mcpapp.helpers import make_token, message, send, serving
+from mcpapp.callers import _under_way
+from mcpapp.registry import Catalog, resource, tool
+from tests.mcpapp.helpers import MODERN, make_token, message, send, serving
+from tests.mcpapp.over_http import bearer, serving_over_http
 
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
 
@@ -45,6 +48,11 @@ INITIALIZE = {
 async def opened(endpoint: httpx2.AsyncClient, token: str) -> Any:
     """Ask for a session; return the response."""
     return await send(endpoint, token, "initialize", INITIALIZE)
+
+
+async def opened_at(url: str, http: httpx2.AsyncClient) -> Any:
+    """Ask a real server for a session; return the response."""
+    return await http.post(f"{url}/star", **message("initialize", INITIALIZE))
 
 
 def within(response: Any, token: str) -> dict[str, str]:
@@ -101,3 +109,70 @@ async def test_one_person_has_a_bounded_number_of_sessions(token: str, bob: Any,
         assert (await endpoint.delete("/star", headers=within(first, token))).status_code == 200
         assert (await opened(endpoint, token)).status_code == 200
         assert (await opened(endpoint, token)).status_code == 503
+
+
+class Waiting:
+    """A tool whose calls wait until they are let go."""
+
+    def __init__(self) -> None:
+        self.begun = 0
+        self.go = asyncio.Event()
+
+        @tool("wait", scopes=[], concurrency=1)
+        async def wait() -> str:
+            self.begun += 1
+            await self.go.wait()
+            return "done"
+
+
+async def under_way(count: int) -> None:
+    with anyio.fail_after(5):
+        while _under_way.total() != count:  # noqa: ASYNC110  (nobody tells)
+            await anyio.sleep(0.01)
+
+
+@pytest.mark.parametrize("era", ["legacy", MODERN])
+async def test_one_person_has_a_bounded_number_of_calls_under_way_or_waiting(
+    catalog: Catalog, token: str, bob: Any, settings: Any, era: str
+) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "CALLS_PER_PERSON": 2, "SESSIONS": False}
+    bobs = await sync_to_async(make_token)(bob)
+    waiting = Waiting()
+
+    async def called(by: str) -> str:
+        return (await send(endpoint, by, "tools/call", {"name": "wait", "arguments": {}}, era=era)).text
+
+    async with serving() as endpoint:
+        calls = [asyncio.create_task(called(token)) for _ in range(2)]
+        await under_way(2)
+        assert waiting.begun == 1
+        assert "You have 2 calls under way" in await called(token)
+        calls.append(asyncio.create_task(called(bobs)))
+        await under_way(3)  # others have theirs
+        waiting.go.set()
+        assert ["done" in text for text in await asyncio.gather(*calls)] == [True, True, True]
+        assert "done" in await called(token)
+        assert not _under_way
+
+
+async def test_calls_in_a_session_count_also_when_their_client_has_left(
+    catalog: Catalog, token: str, settings: Any
+) -> None:
+    """They go on, so that their client can come back for the answer."""
+    settings.MCPAPP = {**settings.MCPAPP, "CALLS_PER_PERSON": 2}
+    waiting = Waiting()
+    async with serving_over_http() as url, bearer(token) as http:
+        session = within(await opened_at(url, http), token)
+        made = message("tools/call", {"name": "wait", "arguments": {}})
+
+        def numbered(number: int) -> dict[str, Any]:
+            content = made["content"].replace('"id": 1', f'"id": {number}')
+            return {"content": content, "headers": made["headers"] | session}
+
+        for number in range(2):
+            async with http.stream("POST", f"{url}/star", **numbered(number)):
+                await under_way(number + 1)
+        assert "You have 2 calls under way" in (await http.post(f"{url}/star", **numbered(2))).text
+        waiting.go.set()
+        await under_way(0)
+        assert "done" in (await http.post(f"{url}/star", **numbered(3))).text
