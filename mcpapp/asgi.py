@@ -157,9 +157,9 @@ class ResourceServer:
         if self._fast_path is not None and (call := self._fast_path.understood(headers, body)) is not None:
             await self._fast_path.answer(call, identity, headers, scope, body.receive, send)
             return
-        session, message = headers.get("mcp-session-id"), body.message
-        if session and isinstance(message, dict) and "method" in message and isinstance(message.get("id"), int | str):
-            await self._serve_in_session(session, identity, message["id"], scope, body.receive, send)
+        session, request_id = headers.get("mcp-session-id"), _request_id(body.message)
+        if session and request_id is not None:
+            await self._serve_in_session(session, identity, request_id, scope, body.receive, send)
         else:
             await self._hand_over(identity, scope, body.receive, send)
 
@@ -296,6 +296,14 @@ def _is_open(message: Any, wanted: Definition | None) -> bool:
     if method in USES:  # a tuple: not everything in JSON can be in a set
         return wanted is not None and wanted.access.public
     return may_be_anonymous(method)
+
+
+def _request_id(message: Any) -> int | str | None:
+    """Return the id of a JSON-RPC request; None if it is none."""
+    if not (isinstance(message, dict) and "method" in message):
+        return None
+    request_id = message.get("id")
+    return request_id if isinstance(request_id, int | str) else None
 
 
 def _step_up(identity: Identity, needed: frozenset[str]) -> Response:

@@ -63,8 +63,12 @@ class Body:
         return cls(bytes(parts), receive, is_complete=len(parts) <= most)
 
     async def receive(self) -> Message:
-        """Receive it from its start, then what comes after it (ASGI)."""
-        return self._messages.pop(0) if self._messages else await self._receive()
+        """Receive it from its start, then what comes after it (ASGI); whoever does has it, and it is not kept here."""
+        if not self._messages:
+            return await self._receive()
+        self.content = b""
+        self.__dict__.pop("message", None)
+        return self._messages.pop()
 
     @cached_property
     def message(self) -> Any:
