@@ -45,6 +45,10 @@ Result = TypeVar("Result")
 
 _under_way: Counter[Any] = Counter()
 """How many calls this process works on or has waiting, by person."""
+_bytes_under_way: Counter[Any] = Counter()
+"""How large their requests are together; what is decoded of one may take twenty times as much."""
+LARGEST_REQUESTS = 4
+"""So many requests of the largest size one person may have under way."""
 
 
 async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -59,7 +63,8 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
         raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
     language = language_of(request.headers.get("accept-language") if request is not None else None)
     ctx = replace(ctx, session=ClientSession.of(ctx.session, ctx))
-    result = await run_as_caller(ctx.method, identity, language, call_next(ctx))
+    size = len(await request.body()) if request is not None and ctx.method in USES else 0  # it was read before
+    result = await run_as_caller(ctx.method, identity, language, size, call_next(ctx))
     if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
         return _for_nobody(result)
     return result
@@ -79,34 +84,39 @@ def _for_nobody(result: Mapping[str, Any]) -> dict[str, Any]:
     return {**result, **changed}
 
 
-async def run_as_caller(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:
-    """Return what `work` returns, done as a person, in their language.
+async def run_as_caller(
+    method: str, identity: Identity | None, language: str, size: int, work: Awaitable[Result]
+) -> Result:
+    """Return what `work` returns, done as a person, in their language; `size` is the request's, in bytes.
 
-    A call stays in memory with all of its request, and in a session also when its client has left: so one person has a
-    bounded number of them. Callers who have not signed in are nobody in particular; they send little, and wait for it.
+    A call stays in memory with all of its request, and in a session also when its client has left: so what one person
+    has under way is bounded. Callers who have not signed in are nobody in particular; they send little, and wait.
 
     Raises:
-        MCPError: it failed; what clients are not to know is in the log. Or this person has too many calls under way.
+        MCPError: it failed; what clients are not to know is in the log. Or this person has too much under way.
         pydantic.ValidationError: the message has not the form it should have.
     """
     if identity is None or identity.is_anonymous or method not in USES:
         return await _run_as(method, identity, language, work)
     person = identity.user_id
-    if _under_way[person] >= conf.calls_per_person():
+    bytes_before = _bytes_under_way[person]
+    if _under_way[person] >= conf.calls_per_person() or (
+        bytes_before and bytes_before + size > LARGEST_REQUESTS * conf.maximum_body_bytes()
+    ):
         if iscoroutine(work):
             work.close()
         with translation.override(language):
-            text = _(
-                "You have %(count)d calls under way, which is as many as one person may have. Wait for some to end."
-            )
-            raise MCPError(code=INTERNAL_ERROR, message=text % {"count": conf.calls_per_person()})
+            text = _("You have as many calls under way as one person may have at once. Wait for some to end.")
+        raise MCPError(code=INTERNAL_ERROR, message=text)
     _under_way[person] += 1
+    _bytes_under_way[person] += size
     try:
         return await _run_as(method, identity, language, work)
     finally:
         _under_way[person] -= 1
+        _bytes_under_way[person] -= size
         if not _under_way[person]:
-            del _under_way[person]
+            del _under_way[person], _bytes_under_way[person]
 
 
 async def _run_as(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:

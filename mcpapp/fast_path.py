@@ -93,6 +93,8 @@ class PlainCall:
     request_id: int | str
     version: str
     is_modern: bool
+    size: int
+    """Of its request, in bytes."""
 
 
 class FastPath:
@@ -143,7 +145,7 @@ class FastPath:
             return None
         if not self._is_good(params, version, is_modern):
             return None
-        return PlainCall(tool, arguments, params, message["id"], version, is_modern)
+        return PlainCall(tool, arguments, params, message["id"], version, is_modern, len(body.content))
 
     def _is_good(self, params: dict[str, Any], version: str, is_modern: bool) -> bool:
         """Return whether the SDK's models take the parameters; a client's `_meta` is the same each time."""
@@ -208,7 +210,7 @@ class FastPath:
         language = language_of(headers.get("accept-language"))
 
         async def run(_: Any = None) -> Any:
-            return await run_as_caller(METHOD, identity, language, self._run(call, scope))
+            return await run_as_caller(METHOD, identity, language, call.size, self._run(call, scope))
 
         return await (self._otel(_context(call, scope), run) if _is_tracing() else run())
 

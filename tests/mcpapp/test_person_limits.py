@@ -147,7 +147,7 @@ async def test_one_person_has_a_bounded_number_of_calls_under_way_or_waiting(
         await under_way(2)
         assert waiting.begun == 1
         with anyio.fail_after(5):
-            assert "You have 2 calls under way" in await called(token)
+            assert "as many calls under way as one person may have" in await called(token)
         calls.append(asyncio.create_task(called(bobs)))
         await under_way(3)  # others have theirs
         waiting.go.set()
@@ -173,7 +173,32 @@ async def test_calls_in_a_session_count_also_when_their_client_has_left(
         for number in range(2):
             async with http.stream("POST", f"{url}/star", **numbered(number)):
                 await under_way(number + 1)
-        assert "You have 2 calls under way" in (await http.post(f"{url}/star", **numbered(2))).text
+        assert "as many calls under way as one person may have" in (await http.post(f"{url}/star", **numbered(2))).text
         waiting.go.set()
         await under_way(0)
         assert "done" in (await http.post(f"{url}/star", **numbered(3))).text
+
+
+@pytest.mark.parametrize("era", ["legacy", MODERN])
+async def test_what_one_person_has_under_way_is_bounded_in_bytes_too(
+    catalog: Catalog, token: str, settings: Any, era: str
+) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "MAXIMUM_BODY_BYTES": 1000, "SESSIONS": False}
+    waiting = Waiting()
+
+    async def called(padding: int) -> str:
+        arguments = {"padding": "x" * padding}
+        return (await send(endpoint, token, "tools/call", {"name": "wait", "arguments": arguments}, era=era)).text
+
+    async with serving() as endpoint:
+        calls = [asyncio.create_task(called(500)) for _ in range(8)]  # each takes 600 to 1000 bytes
+        with anyio.fail_after(5):
+            while _under_way.total() + sum(call.done() for call in calls) < 8:  # noqa: ASYNC110  (nobody tells)
+                await anyio.sleep(0.01)
+        assert 4 <= _under_way.total() <= 6
+        waiting.go.set()
+        answers = await asyncio.gather(*calls)
+        refused = ["as many calls under way as one person may have" in answer for answer in answers]
+        assert refused.count(False) == waiting.begun == sum("done" in answer for answer in answers)
+        assert 2 <= refused.count(True) <= 4
+        assert "done" in await called(500)
