@@ -35,7 +35,9 @@ class _Watcher:
     """One session, what it watches as whom, and what it is about to be told."""
 
     def __init__(self) -> None:
-        self.watched: dict[str, tuple[Context, Identity]] = {}
+        self.watched: dict[str, Identity] = {}
+        self.ctx: Context | None = None
+        """The latest request to watch something: one, for it is kept with its body."""
         self.waiting: dict[str, bool] = {}
         """What it is to be told of, and whether whoever told of it named its person; each once, however often."""
         self.telling: asyncio.Task[None] | None = None
@@ -72,7 +74,8 @@ class SessionMethods:
         watcher = self._watcher_of(_connection(ctx))
         if uri not in watcher.watched and len(watcher.watched) >= MAXIMUM_WATCHED:
             raise MCPError(types.INVALID_REQUEST, _("A session may watch %d resources.") % MAXIMUM_WATCHED)
-        watcher.watched[uri] = ctx, current_identity()
+        watcher.watched[uri] = current_identity()
+        watcher.ctx = ctx
         return EMPTY()
 
     async def unsubscribe(self, ctx: Context, params: types.UnsubscribeRequestParams) -> types.EmptyResult:
@@ -103,7 +106,7 @@ class SessionMethods:
         for connection, watcher in list(self._watchers.items()):
             if event.uri not in watcher.watched:
                 continue
-            if person is not None and person != str(watcher.watched[event.uri][1].user_id):
+            if person is not None and person != str(watcher.watched[event.uri].user_id):
                 continue
             watcher.waiting[event.uri] = watcher.waiting.get(event.uri, False) or person is not None
             if watcher.telling is None or watcher.telling.done():
@@ -118,14 +121,13 @@ class SessionMethods:
         while watcher.waiting:
             uri = next(iter(watcher.waiting))
             is_vouched_for = watcher.waiting.pop(uri)  # what changes from now on is another message
-            if uri not in watcher.watched:
+            if uri not in watcher.watched or watcher.ctx is None:
                 continue
-            ctx, identity = watcher.watched[uri]
             try:
-                now = await self._listen.verified(ClientSession.latest_scope(connection), identity)
+                now = await self._listen.verified(ClientSession.latest_scope(connection), watcher.watched[uri])
                 if now is None:
                     continue
-                if not await self._listen.may_hear(ctx, uri, now, is_vouched_for):
+                if not await self._listen.may_hear(watcher.ctx, uri, now, is_vouched_for):
                     watcher.watched.pop(uri, None)
             except Exception:
                 logger.exception("It could not be decided who may hear of a change.")

@@ -15,6 +15,9 @@ from mcpapp import conf
 from mcpapp.challenge import refusal
 from mcpapp.event_store import EventMemory, SessionEvents
 
+MAXIMUM_HEADER_BYTES = 64 * 1024
+"""Of a request: sessions and streams keep its headers for as long as they last, and uvicorn sets them no bound."""
+
 
 class TooManySessions(Exception):
     """One person has as many as one may have."""
@@ -63,6 +66,10 @@ class Sessions(StreamableHTTPSessionManager):
         a header does not say what the body says.
         """
         headers = [(name, value.strip(b" \t")) for name, value in scope["headers"]]
+        if sum(len(name) + len(value) for name, value in headers) > MAXIMUM_HEADER_BYTES:
+            detail = f"The headers of a request have {MAXIMUM_HEADER_BYTES} bytes at most."
+            await refusal(431, detail)(scope, receive, send)
+            return
         try:
             await super().handle_request({**scope, "headers": headers}, receive, send)
         except TooManySessions:

@@ -92,6 +92,19 @@ async def test_a_request_to_watch_that_is_too_large_to_be_kept_is_refused(token:
         assert IS_DONE in (await subscribe(endpoint, session, padding=60_000)).text
 
 
+async def test_headers_that_a_session_would_keep_have_a_bound(token: str) -> None:
+    made = message("initialize", INITIALIZE)
+    async with serving() as endpoint:
+
+        async def with_header(size: int) -> int:
+            headers = made["headers"] | {"Authorization": f"Bearer {token}", "X-Padding": "x" * size}
+            response = await endpoint.post("/star", content=made["content"], headers=headers)
+            return int(response.status_code)
+
+        assert await with_header(66_000) == 431
+        assert await with_header(60_000) == 200
+
+
 async def test_one_person_has_a_bounded_number_of_sessions(token: str, bob: Any, settings: Any) -> None:
     settings.MCPAPP = {**settings.MCPAPP, "SESSIONS_PER_PERSON": 2}
     bobs = await sync_to_async(make_token)(bob)
