@@ -213,6 +213,22 @@ async def test_spans_are_the_same_both_ways(
                 assert (fast["parent"] == "af7651916cd43dd8448eb211c80319c") is bool(trace_keys)
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_trace_that_a_client_began_reaches_the_tool_also_where_nobody_records_it(
+    catalog: Catalog, token: str, era: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @tool("span")
+    async def span() -> str:
+        return f"{trace.get_current_span().get_span_context().trace_id:x}"
+
+    async with both_ways(caplog) as both:
+        meta = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        params = {"name": "span", "arguments": {}, "_meta": (META if era == MODERN else {}) | meta}
+        sent = request(token, era, "span", params=params)
+        assert not await both.same(sent)
+        assert b"af7651916cd43dd8448eb211c80319c" in (await both.ask(sent)).body
+
+
 async def test_what_a_round_leaves_with_the_client_is_sealed(
     catalog: Catalog, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
