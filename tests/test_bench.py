@@ -145,9 +145,10 @@ def test_every_part_is_told_in_the_goals_and_parts_that_were_not_measured_are_le
     assert {goal.verdict for goal in goals.judge(nothing)} == {"not measured"}
 
 
-def test_a_password_of_a_database_is_not_written_down() -> None:
+def test_passwords_of_databases_and_paths_of_this_machine_are_not_written_down() -> None:
     said = bench.command_of(["--full", "--postgresql", "postgres://star:secret@db/star", "--docs=x"])
     assert said == "python -m tests.bench --full --postgresql URL --docs=x"
+    assert bench.command_of(["--cache", "/home/me", "--docs=~/x"]) == "python -m tests.bench --cache DIR --docs=DIR"
     assert "secret" not in bench.command_of(["--postgresql=postgres://star:secret@db/star"])
 
 

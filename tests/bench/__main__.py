@@ -36,15 +36,15 @@ def parser() -> argparse.ArgumentParser:
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add = whole.add_argument
-    add("--full", action="store_true", help="more rounds, longer ones, 10⁶ tokens, one more server")
+    add("--full", action="store_true", help="more rounds, longer ones, 10⁶ tokens, two more servers")
     add("--only", nargs="*", choices=PARTS, default=PARTS, help="these parts alone")
     add("--contenders", nargs="*", help="these servers alone (keys of tests/bench/field.py)")
     add("--without-node", action="store_true", help="leave the servers on Node out: nothing is installed")
     add("--cache", type=Path, default=default_cache(), metavar="DIR", help="where they are installed (%(default)s)")
     add("--postgresql", default="", metavar="URL", help="measure lookups and exchanges there too; may create databases")
-    add("--rounds", type=int, help="rounds of each measurement (5; full: 11)")
+    add("--rounds", type=int, help="rounds of each measurement (5; full: 11), or three fifths of it")
     add("--count", type=int, default=200, help="calls of each kind in a round in process (%(default)s)")
-    add("--seconds", type=float, help="seconds under load of each server in a round (1.5; full: 4)")
+    add("--seconds", type=float, help="seconds under load of each server in a round (1.2; full: 4)")
     add("--connections", type=int, nargs="*", default=[1, 64], help="besides 16, for ours and the SDK's (1 64)")
     add("--node-warm-up", type=float, default=rounds.NODE_WARM_UP_SECONDS, help="seconds for each era (%(default)g)")
     add("--million", action="store_true", help="memory over a million calls instead of 100 000")
@@ -90,7 +90,7 @@ def measure(options: argparse.Namespace, folder: Path, arguments: Sequence[str])
     """Measure the parts that are wanted, print the report, and write it into the document."""
     wants, full = set(options.only), options.full
     number = options.rounds or (11 if full else 5)
-    seconds = options.seconds or (4.0 if full else 1.5)
+    seconds = options.seconds or (4.0 if full else 1.2)
     found = measured.Measured(command=command_of(arguments), machine=measured.machine(), versions=measured.versions())
     found.database = "PostgreSQL" if os.environ.get("DATABASE_URL", "").startswith("postgres") else "SQLite"
     tokens = site.make_tokens(field.COLD_TOKENS if "http" in wants else 500)
@@ -127,8 +127,9 @@ def measure(options: argparse.Namespace, folder: Path, arguments: Sequence[str])
 
 
 def command_of(arguments: Sequence[str]) -> str:
-    """Return the command for the document, without what is in a URL: that may be a password."""
-    return shlex.join(["python", "-m", "tests.bench", *(re.sub(r"\w+://.*", "URL", one) for one in arguments)])
+    """Return the command for the document, without URLs, which may hold a password, and this machine's paths."""
+    told = [re.sub(r"(?<![\w.])[/~].*", "DIR", re.sub(r"\w+://.*", "URL", one)) for one in arguments]
+    return shlex.join(["python", "-m", "tests.bench", *told])
 
 
 def the_field(options: argparse.Namespace, tokens: list[str], found: measured.Measured) -> list[field.Contender]:
@@ -142,7 +143,9 @@ def the_field(options: argparse.Namespace, tokens: list[str], found: measured.Me
     everybody = field.contenders(tokens, peers)
     if wanted and (unknown := set(wanted) - {one.key for one in everybody}):
         raise SystemExit(f"Unknown: {', '.join(sorted(unknown))}. There are {', '.join(one.key for one in everybody)}.")
-    return [one for one in everybody if (one.key in wanted if wanted else options.full or one.key != field.SDK_JSON)]
+    return [
+        one for one in everybody if (one.key in wanted if wanted else options.full or one.key not in field.FULL_ONLY)
+    ]
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ SDK, WARM, OPEN, COLD, ORM = "sdk", "warm", "open", "cold", "orm"
 FASTMCP, V1_STATELESS, V1_SHARED = "fastmcp", "ts1-stateless", "ts1-shared"
 V1_SESSIONS, V2 = "ts1-sessions", "ts2"
 SDK_JSON = "sdk-json"
+FULL_ONLY = (SDK_JSON, V1_STATELESS)
+"""Others stand for them in a short run."""
 COLD_TOKENS = 25_000
 """More than twice as many as a process keeps (`mcpapp.token_cache`), used in turn: so each is looked up."""
 SESSIONS = 64
@@ -159,7 +161,7 @@ def node_contenders(peers: Peers) -> list[Contender]:
             V1_SHARED,
             "v1_stateless",
             "TypeScript SDK v1, stateless, shared validator",
-            "the same, but all servers share one JSON schema validator (`jsonSchemaValidator`)",
+            f"a server and a transport for each request, which share one JSON schema validator, JSON replies; {behind}",
             (OLDER,),
         ),
         (

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.bench import load
@@ -89,7 +89,7 @@ class Amount:
     """How much is measured."""
 
     rounds: int = 5
-    seconds: float = 1.5
+    seconds: float = 1.2
     connections: tuple[int, ...] = (1, 64)
     """Besides `CONNECTIONS`, for the reference and ours."""
     node_warm_up: float = NODE_WARM_UP_SECONDS
@@ -106,6 +106,7 @@ def measure(contenders: Sequence[Contender], folder: Path, amount: Amount) -> Re
             _phase(
                 contender.title, [(one, 1) for one in (*reference, contender)], [CONNECTIONS], folder, amount, results
             )
+    amount = replace(amount, rounds=-(-amount.rounds * 3 // 5))  # less depends on what follows
     if amount.connections:
         _phase("connections", [(one, 1) for one in reference], amount.connections, folder, amount, results)
     both = [(one, workers) for one in reference for workers in (1, 2)]
