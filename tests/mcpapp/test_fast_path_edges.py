@@ -274,6 +274,18 @@ async def test_nothing_is_taken_for_plain_when_something_unknown_hooks_in(
     assert not fits(server)
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_what_is_too_large_is_refused_both_ways(
+    tools: None, token: str, era: str, caplog: pytest.LogCaptureFixture, settings: Any
+) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "MAXIMUM_BODY_BYTES": 1000}
+    async with both_ways(caplog) as both:
+        assert await both.same(request(token, era, "echo", {"text": "x" * 300}))
+        large = request(token, era, "echo", {"text": "x" * 1000})
+        assert not await both.same(large)
+        assert (await both.ask(large)).status == 413
+
+
 async def test_with_sessions_on_older_calls_go_through_their_session(
     tools: None, token: str, caplog: pytest.LogCaptureFixture, settings: Any
 ) -> None:
