@@ -34,7 +34,7 @@ def judge(measured: Measured) -> list[Goal]:
 
 
 def _at_least(text: str, least: float, found: float | None) -> Goal:
-    return Goal(text, f"≥ {least:g}×", *_told(found, "{:.2f}×", found is not None and found >= least))
+    return Goal(text, f"≥ {least:g}×", *_told(found, "{:.3f}×", found is not None and found >= least))
 
 
 def _at_most(text: str, most: float, found: float | None, unit: str = "") -> Goal:
