@@ -55,6 +55,7 @@ ANONYMOUS_METHODS = frozenset(
 )
 """What a caller who has not signed in may send, besides notifications; what is used by it must be public as well."""
 
+LISTEN = "subscriptions/listen"
 _LISTS = ("tools/list", "resources/list", "resources/templates/list", "prompts/list")
 
 Result = TypeVar("Result")
@@ -70,7 +71,7 @@ class Server(MCPServer[Any]):
         self._catalog = catalog
         if conf.streams():  # in the place of the SDK's, which asks nobody who may hear of what, and for how long
             listen = Listen(catalog, self.bus, verifier, self._can_read)
-            self._lowlevel_server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
+            self._lowlevel_server.add_request_handler(LISTEN, SubscriptionsListenRequestParams, listen)
         for definition in (*catalog.tools.values(), *catalog.resources.values(), *catalog.prompts.values()):
             try:
                 self._add(definition)
@@ -242,7 +243,8 @@ async def run_as_caller(method: str, identity: Identity | None, language: str, w
         MCPError: it failed; what clients are not to know is in the log.
         pydantic.ValidationError: the message has not the form it should have.
     """
-    async with own_connections():
+    # A stream lasts for hours, and takes a thread only for each of its decisions.
+    async with nullcontext() if method == LISTEN else own_connections():
         with acting_as(identity), _in(language):
             try:
                 return await work

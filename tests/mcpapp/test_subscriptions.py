@@ -19,7 +19,7 @@ from mcp.server.mcpserver import Context
 from oauth2_provider.models import get_access_token_model
 
 from authapp.models import Application
-from mcpapp import bus, events, registry, subscriptions
+from mcpapp import bus, database, events, registry, subscriptions
 from mcpapp.asgi import ResourceServer
 from mcpapp.identity import current_user
 from mcpapp.registry import resource, tool
@@ -416,6 +416,18 @@ async def test_a_change_waits_once_for_a_client_that_does_not_read(server: Resou
             heard.append(await stream.heard())
         assert set(heard) == {"book://all", TOOLS}
         assert len(heard) < 12
+
+
+async def test_an_open_stream_takes_no_thread(server: ResourceServer, alices: str) -> None:
+    """Threads have connections to the database, and a stream lasts for as long as a token."""
+    async with asyncio.timeout(PATIENCE_SECONDS):
+        async with listening(server, alices, ["shelf://secret"]):  # to decide about that takes one
+            pass
+        while not database._idle:
+            await asyncio.sleep(0.01)
+        waiting = list(database._idle)
+        async with listening(server, alices):
+            assert list(database._idle) == waiting
 
 
 async def test_no_stream_is_served_where_the_setting_says_none(
