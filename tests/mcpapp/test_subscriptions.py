@@ -273,6 +273,9 @@ async def test_nothing_is_delivered_after(
         await events.atools_changed()
         assert await stream.heard() == TOOLS
         await sync_to_async(ENDINGS[name])(alice)
+        async with asyncio.timeout(PATIENCE_SECONDS):  # PostgreSQL tells of it on another connection, a moment later
+            while server._verifier.kept(alices, RESOURCE) is not None:
+                await asyncio.sleep(0.001)
         await events.atools_changed()
         assert await stream.heard() == "ended"
 
@@ -427,7 +430,7 @@ async def test_an_open_stream_takes_no_thread(server: ResourceServer, alices: st
             await asyncio.sleep(0.01)
         waiting = list(database._idle)
         async with listening(server, alices):
-            assert list(database._idle) == waiting
+            assert set(waiting) <= set(database._idle)
 
 
 async def test_no_stream_is_served_where_the_setting_says_none(
