@@ -227,6 +227,9 @@ class _Ears:
                 async with await _connect() as connection:
                     await self._hear(connection)
             except Exception as error:  # whatever it is: the next attempt may do better
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # a group with an error of its own swallows that
+                    return
                 if not self._is_quiet:
                     reason = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
                     logger.warning("Changes cannot be listened for (%s); open streams were ended.", reason)
