@@ -353,6 +353,14 @@ async def test_a_connection_that_hears_nothing_is_noticed(
     await sync_to_async(connections.close_all)()
 
 
+async def test_a_server_ends_whatever_its_connection_is_doing(transactional_db: None) -> None:
+    """A cancellation may be lost on what has just come."""
+    for number in range(40):
+        async with asyncio.timeout(PATIENCE_SECONDS), bus.Bus().running():
+            await asyncio.sleep(number / 1500)  # connecting, proving, waiting
+    await sync_to_async(connections.close_all)()
+
+
 async def test_streams_end_with_the_server(library: None, alices: str, transactional_db: None) -> None:
     server = ResourceServer()
     running = server.running()
