@@ -22,7 +22,6 @@ from django.http.request import split_domain_port, validate_host
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
 from mcp.server.mcpserver import MCPServer
-from mcp.server.transport_security import TransportSecuritySettings
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
@@ -32,13 +31,14 @@ from mcpapp.access import Decision, decide
 from mcpapp.bearer import authenticate
 from mcpapp.body import Body
 from mcpapp.brake import Brake
+from mcpapp.callers import may_be_anonymous
 from mcpapp.challenge import challenge, refusal, rpc_error
 from mcpapp.database import close_threads, own_connections
 from mcpapp.fast_path import FastPath
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
-from mcpapp.registry import Definition, discover
+from mcpapp.registry import USES, Definition, discover
 from mcpapp.request_headers import RequestHeaders
-from mcpapp.server import build_server, may_be_anonymous
+from mcpapp.server import build_server
 from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)
@@ -248,13 +248,6 @@ class ResourceServer:
     async def running(self) -> AsyncIterator[MCPServer[Any]]:
         """Build the MCP server and run it; each run has a new one, because the SDK's can run once."""
         server = build_server(self.catalog, self._verifier)
-        # The call makes the session manager; its Starlette application is not used. Host and origin were checked here.
-        server.streamable_http_app(
-            streamable_http_path=self.path,
-            stateless_http=not conf.sessions(),
-            max_request_body_size=conf.maximum_body_bytes(),
-            transport_security=TransportSecuritySettings(enable_dns_rebinding_protection=False),
-        )
         try:
             async with self._verifier.listening(), server.session_manager.run(), server.bus.running():
                 self._server, self._fast_path = server, FastPath(server)
@@ -297,7 +290,7 @@ def _is_open(message: Any, wanted: Definition | None) -> bool:
     if not isinstance(message, dict):
         return message is None  # what cannot be decoded is told so by the SDK; nothing else is open
     method = message.get("method")
-    if method in ("tools/call", "resources/read", "prompts/get"):  # a tuple: not everything in JSON can be in a set
+    if method in USES:  # a tuple: not everything in JSON can be in a set
         return wanted is not None and wanted.access.public
     return may_be_anonymous(method)
 

@@ -112,18 +112,13 @@ def send(event: ServerEvent) -> None:
         transaction.on_commit(lambda: _tell_this_process(event))
 
 
-_running: dict[asyncio.AbstractEventLoop, Bus] = {}
+_running: list[tuple[asyncio.AbstractEventLoop, Bus]] = []
 
 
 def _tell_this_process(event: ServerEvent) -> None:
-    for loop, bus in list(_running.items()):
+    for loop, bus in list(_running):
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(bus.deliver, event)
-
-
-def running_bus() -> Bus | None:
-    """Return the bus of the event loop this runs on, if it runs."""
-    return _running.get(asyncio.get_running_loop())
 
 
 class Bus:
@@ -197,12 +192,12 @@ class Bus:
             ears = asyncio.create_task(_Ears(self).listen(), name="mcpapp.bus")
         else:
             self.hear()
-        _running[loop] = self
+        _running.append((loop, self))
         try:
             with told_of_shutdown(self.close):
                 yield
         finally:
-            del _running[loop]
+            _running.remove((loop, self))
             if ears is not None:
                 await _end(ears)
             self.close()

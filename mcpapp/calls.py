@@ -26,6 +26,7 @@ from mcpapp import conf
 from mcpapp.access import BadDeclaration
 from mcpapp.database import has_slot, holding_slot, slots
 from mcpapp.interruption import Interruption
+from mcpapp.turns import Turn, may_ask
 
 logger = logging.getLogger(__name__)
 
@@ -98,6 +99,7 @@ def prepared(
     timeout = conf.call_timeout_seconds() if options.timeout is None else options.timeout
     concurrency = conf.call_concurrency() if options.concurrency is None else options.concurrency
     own_slots = asyncio.Semaphore(concurrency) if concurrency else None
+    asks = may_ask(function)
 
     async def run_in_turn(*args: Any, **kwargs: Any) -> Any:
         with ExitStack() as held:
@@ -111,7 +113,7 @@ def prepared(
     async def run_on_loop(*args: Any, **kwargs: Any) -> Any:
         if own_slots is None:
             return await function(*args, **kwargs)
-        async with own_slots:
+        async with Turn(own_slots) if asks else own_slots:
             return await function(*args, **kwargs)
 
     run_unlimited = run_on_loop if inspect.iscoroutinefunction(function) else run_in_turn

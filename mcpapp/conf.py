@@ -101,6 +101,21 @@ def sessions() -> bool:
     return bool(_setting("SESSIONS", False))
 
 
+def request_state_seconds() -> float:
+    """Return for how long a person may think about what a call asks them (MCP `requestState`)."""
+    return float(_setting("REQUEST_STATE_SECONDS", 600))
+
+
+def event_store_bytes() -> int:
+    """Return how much a process keeps for clients that lost a stream of a session; 0 for nothing."""
+    return int(_setting("EVENT_STORE_BYTES", 64 * 1024 * 1024))
+
+
+def stream_retry_milliseconds() -> int:
+    """Return after how long a client shall come back to a stream that ended early (SSE `retry`)."""
+    return int(_setting("STREAM_RETRY_MILLISECONDS", 1000))
+
+
 def maximum_body_bytes() -> int:
     """Return how large a request may be."""
     return int(_setting("MAXIMUM_BODY_BYTES", 4 * 1024 * 1024))

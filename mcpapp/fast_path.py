@@ -47,9 +47,10 @@ from starlette.types import Receive, Scope, Send
 from mcpapp import conf
 from mcpapp.attendance import ClientLeft, attended
 from mcpapp.body import Body
-from mcpapp.identity import Identity
+from mcpapp.callers import language_of, run_as_caller, with_caller
+from mcpapp.identity import SCOPE_KEY, Identity, current_identity
 from mcpapp.request_headers import RequestHeaders
-from mcpapp.server import Server, language_of, run_as_caller, with_caller
+from mcpapp.server import Server, own_result
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,8 @@ _META_KEYS = frozenset(
     }
 )
 """Others mean something to hooks or extensions."""
+_TRACE_KEYS = frozenset({"traceparent", "tracestate", "baggage"})
+_OFTEN_OTHERS = frozenset({"progressToken", *_TRACE_KEYS})
 _MAXIMUM_KEPT_METAS = 256
 _MAXIMUM_KEPT_META_LENGTH = 2000
 _NO_CONTEXT = cast(Any, object())
@@ -145,7 +148,7 @@ class FastPath:
         meta = params.get("_meta")
         if meta is None:
             return not is_modern and "_meta" not in params
-        if type(meta) is not dict or not meta.keys() <= _META_KEYS:
+        if type(meta) is not dict or not meta.keys() <= (_META_KEYS | _TRACE_KEYS if _is_tracing() else _META_KEYS):
             return False
         if is_modern and not (meta.get(PROTOCOL_VERSION_META_KEY) == version and CLIENT_CAPABILITIES_META_KEY in meta):
             return False
@@ -157,7 +160,7 @@ class FastPath:
             CallToolRequestParams.model_validate(params, by_name=False)
         except ValidationError:
             return False
-        if "progressToken" not in meta and len(key[1]) <= _MAXIMUM_KEPT_META_LENGTH:  # each of those is another
+        if meta.keys().isdisjoint(_OFTEN_OTHERS) and len(key[1]) <= _MAXIMUM_KEPT_META_LENGTH:
             if len(self._good_metas) >= _MAXIMUM_KEPT_METAS:
                 self._good_metas.clear()
             self._good_metas[key] = None
@@ -201,13 +204,11 @@ class FastPath:
     async def _traced(self, call: PlainCall, identity: Identity, headers: RequestHeaders, scope: Scope) -> Any:
         """Run it in a span, if the site has set OpenTelemetry up; otherwise a span is nothing, and costs as much."""
         language = language_of(headers.get("accept-language"))
-        if not _is_tracing():
+
+        async def run(_: Any = None) -> Any:
             return await run_as_caller(METHOD, identity, language, self._run(call, scope))
 
-        async def run(_: Any) -> Any:
-            return await run_as_caller(METHOD, identity, language, self._run(call, scope))
-
-        return await self._otel(_context(call, scope), run)
+        return await (self._otel(_context(call, scope), run) if _is_tracing() else run())
 
     async def _run(self, call: PlainCall, scope: Scope) -> dict[str, Any]:
         """Return the result as it is sent."""
@@ -220,16 +221,16 @@ class FastPath:
             result = await MCPServer._handle_call_tool(
                 cast(Any, _Raising(error)), cast(Any, None), CallToolRequestParams(name=call.tool.name)
             )
-        if type(result) is CallToolResult and (simple := self._simple(call, result)) is not None:
+        is_simple = type(result) is CallToolResult and own_result.get() is not result
+        if is_simple and (simple := self._simple(call, result)) is not None:
             return simple
         if isinstance(result, InputRequiredResult):  # its state is sealed, as always
-            return dict(await self._boundary(_context(call, scope), _returning(self._wire(call, result))) or {})
+            bound = {**scope, SCOPE_KEY: current_identity()}  # to the caller
+            return dict(await self._boundary(_context(call, bound), _returning(self._wire(call, result))) or {})
         return self._wire(call, result)
 
     def _simple(self, call: PlainCall, result: CallToolResult) -> dict[str, Any] | None:
-        """Return a result of texts and structured content as it is sent, None for any other."""
-        if result.meta is not None:
-            return None
+        """Return a result of the SDK's making as it is sent; None if it has more than text and structured content."""
         content = []
         for block in result.content:
             if type(block) is not TextContent or block.annotations is not None or block.meta is not None:

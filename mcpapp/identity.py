@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any, TypeVar
 
@@ -150,11 +149,18 @@ def current_user() -> Any:
     return current_identity().user
 
 
-@contextmanager
-def acting_as(identity: Identity | None) -> Iterator[None]:
+class acting_as:
     """Make `identity` the caller for the code inside; the server does so for each message, tests may too."""
-    token = _current.set(None if identity is None else _Caller(identity))
-    try:
-        yield
-    finally:
-        _current.reset(token)
+
+    __slots__ = ("_caller", "_token")
+
+    def __init__(self, identity: Identity | None) -> None:
+        self._caller = None if identity is None else _Caller(identity)
+
+    def __enter__(self) -> None:
+        """Begin."""
+        self._token = _current.set(self._caller)
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End."""
+        _current.reset(self._token)

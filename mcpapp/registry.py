@@ -18,14 +18,17 @@ All three decorators take the same arguments about who may use it (`mcpapp.acces
     public: no rule at all; with MCPAPP["ANONYMOUS_TOOLS"] also for callers who have not signed in.
     atomic, timeout, concurrency: see `mcpapp.calls.RunOptions`.
 
+Prompts and templates of resources also take `completions`: functions by the name of an argument, which return what a
+person may mean who has begun to type it (`mcpapp.completion`).
+
 They raise `BadDeclaration` for arguments that contradict each other, and `Duplicate` for a name that is taken.
 """
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Any, TypeVar
 
@@ -38,6 +41,13 @@ from mcpapp.access import Access, BadDeclaration, Rule
 from mcpapp.calls import RunOptions
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+Completer = Callable[[str, dict[str, str]], Any]
+"""Called with what was typed and the other arguments that are known; returns strings, best first. May be async."""
+
+
+USES = ("tools/call", "resources/read", "prompts/get", "completion/complete")
+"""The methods that use something declared here."""
 
 
 class Duplicate(ValueError):
@@ -54,6 +64,8 @@ class Definition:
     description: str | None
     access: Access
     options: RunOptions
+    completions: Mapping[str, Completer] = field(default_factory=dict)
+    """What completes an argument, by its name; tools have none in MCP."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,17 +115,29 @@ class Catalog:
         params = message.get("params") if isinstance(message, dict) else None
         if not isinstance(params, dict):
             return None
-        key = params.get("uri" if message.get("method") == "resources/read" else "name")
+        method = message.get("method")
+        ref: Any = params
+        if method == "completion/complete":
+            ref = params.get("ref")
+            kind = ref.get("type") if isinstance(ref, dict) else None
+            method = {"ref/prompt": "prompts/get", "ref/resource": method}.get(kind) if isinstance(kind, str) else None
+        key = ref.get("name" if method in ("tools/call", "prompts/get") else "uri") if isinstance(ref, dict) else None
         if not isinstance(key, str):
             return None
-        match message.get("method"):
+        match method:
             case "tools/call":
                 return self.tools.get(key)
             case "prompts/get":
                 return self.prompts.get(key)
-            case "resources/read":
+            case "resources/read" | "resources/subscribe":
                 return self.resource_at(key)
+            case "completion/complete":
+                return self.resources.get(key)
         return None
+
+    def completes(self) -> bool:
+        """Return whether anything declares completions."""
+        return any(definition.completions for definition in (*self.prompts.values(), *self.resources.values()))
 
 
 _catalog = Catalog({}, {}, {})
@@ -175,6 +199,7 @@ def resource(
     title: str | None = None,
     description: str | None = None,
     mime_type: str | None = None,
+    completions: Mapping[str, Completer] | None = None,
     scopes: Collection[str] | None = None,
     permissions: Collection[str] = (),
     groups: Collection[str] = (),
@@ -197,6 +222,7 @@ def resource(
             description=description,
             access=access,
             options=RunOptions.declared(function, atomic, timeout, concurrency),
+            completions=_checked(completions, function, template.variable_names),
             uri=uri,
             template=template if template.variables else None,
             mime_type=mime_type,
@@ -212,6 +238,7 @@ def prompt(
     *,
     title: str | None = None,
     description: str | None = None,
+    completions: Mapping[str, Completer] | None = None,
     scopes: Collection[str] | None = None,
     permissions: Collection[str] = (),
     groups: Collection[str] = (),
@@ -233,6 +260,7 @@ def prompt(
             description=description,
             access=access,
             options=RunOptions.declared(function, atomic, timeout, concurrency),
+            completions=_checked(completions, function, inspect.signature(function).parameters),
         )
         _add(_catalog.prompts, definition.name, definition)
         return function
@@ -246,6 +274,18 @@ def discover() -> Catalog:
         import_module(module)
     autodiscover_modules("mcp_tools")
     return Catalog(dict(_catalog.tools), dict(_catalog.resources), dict(_catalog.prompts))
+
+
+def _checked(
+    completions: Mapping[str, Completer] | None, function: Callable[..., Any], arguments: Collection[str]
+) -> dict[str, Completer]:
+    for name, completer in (completions or {}).items():
+        if name not in arguments:
+            known = ", ".join(arguments) or "none"
+            raise BadDeclaration(f"{_place_of(function)}: there is no argument {name!r} to complete (it has {known}).")
+        if not callable(completer):
+            raise BadDeclaration(f"{_place_of(function)}: what completes {name!r} is a function, not {completer!r}.")
+    return dict(completions or {})
 
 
 AnyDefinition = TypeVar("AnyDefinition", bound=Definition)

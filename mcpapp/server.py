@@ -5,61 +5,86 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar
-from functools import lru_cache
-from types import SimpleNamespace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from django.db import Error as DatabaseError
-from django.utils import translation
 from django.utils.translation import gettext as _
 from mcp.server.caching import CacheHint
-from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError, UnexpectedResourceError
 from mcp.server.mcpserver.prompts import Prompt
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.shared.exceptions import MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, INVALID_REQUEST, SubscriptionsListenRequestParams
+from mcp_types import (
+    INTERNAL_ERROR,
+    INVALID_PARAMS,
+    CallToolResult,
+    CompleteRequestParams,
+    CompleteResult,
+    PromptReference,
+    SetLevelRequestParams,
+    SubscribeRequestParams,
+    SubscriptionsListenRequestParams,
+    UnsubscribeRequestParams,
+)
 from mcp_types import Prompt as ListedPrompt
 from mcp_types import Resource as ListedResource
 from mcp_types import ResourceTemplate as ListedTemplate
 from mcp_types import Tool as ListedTool
-from pydantic import AnyUrl, ValidationError
+from pydantic import AnyUrl, TypeAdapter
 
-from mcpapp import calls, conf
+from mcpapp import calls, completion, conf
 from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
 from mcpapp.bus import Bus
-from mcpapp.database import own_connections
-from mcpapp.identity import SCOPE_KEY, Identity, acting_as, current_identity
+from mcpapp.callers import with_caller
+from mcpapp.identity import current_identity
 from mcpapp.registry import Catalog, Definition, PromptDefinition, ResourceDefinition, ToolDefinition
+from mcpapp.request_state import request_state_security
+from mcpapp.resolvers import prepare_resolvers
+from mcpapp.session_methods import SessionMethods
+from mcpapp.sessions import Sessions
 from mcpapp.subscriptions import Listen
 from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
-ANONYMOUS_METHODS = frozenset(
-    {
-        "initialize",
-        "ping",
-        "server/discover",
-        "tools/list",
-        "tools/call",
-        "resources/list",
-        "resources/templates/list",
-        "resources/read",
-        "prompts/list",
-        "prompts/get",
-    }
-)
-"""What a caller who has not signed in may send, besides notifications; what is used by it must be public as well."""
-
-LISTEN = "subscriptions/listen"
 _LISTS = ("tools/list", "resources/list", "resources/templates/list", "prompts/list")
 
-Result = TypeVar("Result")
 Listed = TypeVar("Listed", bound=ListedTool | ListedResource | ListedTemplate | ListedPrompt)
+
+
+own_result: ContextVar[CallToolResult | None] = ContextVar("mcpapp_own_result", default=None)
+"""The result that a tool made itself, so that anything may be in it; of the SDK's making there is only JSON."""
+
+
+class Metadata(FuncMetadata):
+    """What the SDK knows of a tool's function, with the adapter of its results at hand.
+
+    The SDK keeps it in a private attribute of a model, which costs more to read than the adapter takes to work.
+    """
+
+    @classmethod
+    def of(cls, known: FuncMetadata) -> Metadata:
+        """Return the same."""
+        return cls(**{name: getattr(known, name) for name in FuncMetadata.model_fields})
+
+    @cached_property
+    def kept_adapter(self) -> TypeAdapter[Any]:
+        """The adapter of `output_model`, which does not change here."""
+        return super()._output_adapter(self.output_model)
+
+    def _output_adapter(self, output_model: Any) -> TypeAdapter[Any]:
+        return self.kept_adapter
+
+    def convert_result(self, result: Any) -> Any:
+        """Return what a function returned as the result of a call, as the SDK does."""
+        if isinstance(result, CallToolResult):
+            own_result.set(result)
+        return super().convert_result(result)
 
 
 class Server(MCPServer[Any]):
@@ -69,9 +94,10 @@ class Server(MCPServer[Any]):
         self.bus = Bus()
         super().__init__(subscriptions=self.bus if conf.streams() else False, **options)
         self._catalog = catalog
+        self._completers: dict[tuple[str, str], Mapping[str, completion.Complete]] = {}
+        listen = Listen(catalog, self.bus, verifier, self._can_read)
         if conf.streams():  # in the place of the SDK's, which asks nobody who may hear of what, and for how long
-            listen = Listen(catalog, self.bus, verifier, self._can_read)
-            self._lowlevel_server.add_request_handler(LISTEN, SubscriptionsListenRequestParams, listen)
+            self._lowlevel_server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
         for definition in (*catalog.tools.values(), *catalog.resources.values(), *catalog.prompts.values()):
             try:
                 self._add(definition)
@@ -79,6 +105,16 @@ class Server(MCPServer[Any]):
                 function = definition.function
                 place = f"{function.__module__}.{function.__qualname__}"
                 raise BadDeclaration(f"{definition.name!r} ({place}) cannot be served: {error}") from error
+        if catalog.completes():
+            self._lowlevel_server.add_request_handler("completion/complete", CompleteRequestParams, self._complete)
+        if conf.sessions():
+            self._add_session_methods(listen)
+        self._sessions = Sessions(self._lowlevel_server)
+
+    @property
+    def session_manager(self) -> Sessions:
+        """What takes the requests that passed the door."""
+        return self._sessions
 
     def _add(self, definition: Definition) -> None:
         known: dict[str, Any] = {
@@ -89,13 +125,31 @@ class Server(MCPServer[Any]):
         match definition:
             case ToolDefinition():
                 run = _guarded(definition, ToolError)
+                prepare_resolvers(run, ToolError)
                 self.add_tool(run, annotations=definition.annotations, **known)
+                added = self._tool_manager.get_tool(definition.name)
+                if added is not None:
+                    added.fn_metadata = Metadata.of(added.fn_metadata)
             case ResourceDefinition():
                 run = _guarded(definition, _protocol_error)
                 self.resource(definition.uri, mime_type=definition.mime_type, **known)(run)
+                self._completers["ref/resource", definition.uri] = completion.prepared(definition, _protocol_error)
             case PromptDefinition():
                 run = _guarded(definition, _protocol_error)
                 self.add_prompt(Prompt.from_function(run, **known))
+                self._completers["ref/prompt", definition.name] = completion.prepared(definition, _protocol_error)
+
+    def _add_session_methods(self, listen: Listen) -> None:
+        async def admit(uri: str) -> None:
+            await _admit_existing(self._catalog.resource_at(uri))
+
+        methods = SessionMethods(admit, listen)
+        add = self._lowlevel_server.add_request_handler
+        add("logging/setLevel", SetLevelRequestParams, methods.set_level)
+        if conf.streams():
+            add("resources/subscribe", SubscribeRequestParams, methods.subscribe)
+            add("resources/unsubscribe", UnsubscribeRequestParams, methods.unsubscribe)
+            self.bus.subscribe(methods.heard)
 
     @property
     def tools(self) -> list[Tool]:
@@ -156,6 +210,19 @@ class Server(MCPServer[Any]):
                 raise MCPError(code=INTERNAL_ERROR, message=str(error)) from error
             raise _protocol_error(str(error)) from error
 
+    async def _complete(self, _: ServerRequestContext[Any, Any], params: CompleteRequestParams) -> CompleteResult:
+        """Complete an argument of a prompt or template, if this caller may use that."""
+        definition: Definition | None
+        ref = params.ref
+        if isinstance(ref, PromptReference):
+            key, definition = ref.name, self._catalog.prompts.get(ref.name)
+        else:
+            key, definition = ref.uri, self._catalog.resources.get(ref.uri)
+        await _admit_existing(definition)
+        given = (params.context.arguments if params.context is not None else None) or {}
+        completed = await completion.complete(self._completers[ref.type, key], params.argument, given)
+        return CompleteResult(completion=completed)
+
     async def list_tools(self) -> list[ListedTool]:
         """Return the tools this caller may use, now or after one more consent."""
         return await self._visible(await super().list_tools(), self._catalog.tools, lambda tool: tool.name)
@@ -201,79 +268,9 @@ def build_server(catalog: Catalog, verifier: Verifier | None = None) -> Server:
         website_url=conf.resources()[0].rpartition("/")[0] or None,
         middleware=[with_caller],
         cache_hints=dict.fromkeys(_LISTS, hint),
+        request_state_security=request_state_security(),
         log_level="WARNING",
     )
-
-
-async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-    """Run each message as the person whose token came with it.
-
-    The identity is taken from the message's own HTTP request: with sessions, a message is handled by a task that an
-    earlier request of perhaps another token started.
-    """
-    request = ctx.request
-    identity = request.scope.get(SCOPE_KEY) if request is not None else None
-    if identity is not None and identity.is_anonymous and not may_be_anonymous(ctx.method):
-        raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
-    language = language_of(request.headers.get("accept-language") if request is not None else None)
-    result = await run_as_caller(ctx.method, identity, language, call_next(ctx))
-    if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
-        return _for_nobody(result)
-    return result
-
-
-def _for_nobody(result: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a caller who has not signed in is answered, where that is something else."""
-    changed: dict[str, Any] = {}
-    if "ttlMs" in result:
-        changed["ttlMs"] = 0  # the SDKs keep lists for as long as a client lives, beyond signing in
-    if isinstance(capabilities := result.get("capabilities"), Mapping):
-        # Some clients listen at once for what they are told that they may, and take a challenge to that for the end.
-        changed["capabilities"] = {
-            name: {key: False if key in {"listChanged", "subscribe"} else value for key, value in capability.items()}
-            for name, capability in capabilities.items()
-        }
-    return {**result, **changed}
-
-
-async def run_as_caller(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:
-    """Return what `work` returns, done as a person, in their language.
-
-    Raises:
-        MCPError: it failed; what clients are not to know is in the log.
-        pydantic.ValidationError: the message has not the form it should have.
-    """
-    # A stream lasts for hours, and takes a thread only for each of its decisions.
-    async with nullcontext() if method == LISTEN else own_connections():
-        with acting_as(identity), _in(language):
-            try:
-                return await work
-            except (MCPError, ValidationError):
-                raise
-            except Exception as error:  # to older clients the SDK would tell its text
-                logger.exception("%s failed.", method)
-                raise MCPError(code=INTERNAL_ERROR, message="Internal server error") from error
-
-
-def may_be_anonymous(method: Any) -> bool:
-    """Return whether a caller who has not signed in may send a message of this method at all."""
-    return isinstance(method, str) and (method in ANONYMOUS_METHODS or method.startswith("notifications/"))
-
-
-def _in(language: str) -> AbstractContextManager[None]:
-    """Make the code inside run in a language; mostly it would anyway."""
-    return nullcontext() if translation.get_language() == language else translation.override(language)
-
-
-def language_of(accept_language: str | None) -> str:
-    """Return the language that Django would answer a browser in."""
-    return _language((accept_language or "")[:500])
-
-
-@lru_cache(maxsize=256)
-def _language(accept_language: str) -> str:
-    request = SimpleNamespace(COOKIES={}, META={"HTTP_ACCEPT_LANGUAGE": accept_language}, path_info="")
-    return translation.get_language_from_request(request)  # type: ignore[arg-type]
 
 
 _admitted: ContextVar[Definition | None] = ContextVar("mcpapp_admitted", default=None)
@@ -312,6 +309,13 @@ async def _admit(definition: Definition | None, failure: Callable[[str], Excepti
             missing = " ".join(sorted(definition.access.scopes - identity.scopes))
             raise failure(_("This needs the scope %s, which was not granted.") % missing)
     raise failure(_("You may not use this."))
+
+
+async def _admit_existing(definition: Definition | None) -> None:
+    """Raise what a caller is told who may not use something, or names what does not exist."""
+    if definition is None:
+        raise _protocol_error(_("There is no such thing."))
+    await _admit(definition, _protocol_error)
 
 
 def _protocol_error(text: str) -> MCPError:

@@ -31,6 +31,7 @@ from mcp_types import (
     SubscriptionsListenResult,
 )
 from starlette.responses import Response
+from starlette.types import Scope
 
 from mcpapp import conf
 from mcpapp.access import Access, Decision, decide, decide_all
@@ -134,13 +135,12 @@ class Listen:
             resource_subscriptions=readable or None,
         )
 
-    async def verified(self, ctx: Context, identity: Identity) -> Identity | None:
-        """Return who the token of a stream stands for now; None if it is good no longer, or that cannot be found out.
+    async def verified(self, scope: Scope, identity: Identity) -> Identity | None:
+        """Return who the token of a request stands for now; None if it is good no longer, or nobody can tell.
 
         The token is read from the request, which the ASGI server keeps while it is open; there is no other copy.
         """
-        assert ctx.request is not None  # noqa: S101  (asked before)
-        found = await authenticate(RequestHeaders(ctx.request.scope), identity.resource, self._verifier)
+        found = await authenticate(RequestHeaders(scope), identity.resource, self._verifier)
         if isinstance(found, Response) or found.is_anonymous or found.user_id != identity.user_id:
             return None
         return found
@@ -273,7 +273,8 @@ class _Stream:
         self._end()
 
     async def _is_still_good(self) -> bool:
-        identity = await self._listen.verified(self._ctx, self._identity)
+        assert self._ctx.request is not None  # noqa: S101  (asked before)
+        identity = await self._listen.verified(self._ctx.request.scope, self._identity)
         if identity is None:
             self._end()
             return False

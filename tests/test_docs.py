@@ -87,16 +87,18 @@ def test_the_example_in_the_readme_and_the_guide_declare_tools_as_the_code_does(
     import ast
     import inspect
 
-    from mcpapp.registry import tool
+    from mcpapp import registry
 
-    known = set(inspect.signature(tool).parameters)
+    known = {
+        name: set(inspect.signature(getattr(registry, name)).parameters) for name in ("tool", "resource", "prompt")
+    }
     for name in ("README.md", "docs/adding-a-tool.md"):
         blocks = re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.DOTALL)
         assert blocks
         for block in blocks:
             for node in ast.walk(ast.parse(block)):
-                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "tool":
-                    assert {keyword.arg for keyword in node.keywords} <= known
+                if isinstance(node, ast.Call) and (decorator := getattr(node.func, "id", "")) in known:
+                    assert {keyword.arg for keyword in node.keywords} <= known[decorator]
 
 
 def test_the_guide_tells_of_changes_as_the_code_does() -> None:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from mcpapp.bearer import nobody
+from mcpapp.callers import with_caller
 from mcpapp.checks import check_anonymous_callers
 from mcpapp.identity import SCOPE_KEY, current_identity, current_user
 from mcpapp.registry import Catalog, prompt, resource, tool
-from mcpapp.server import with_caller
 from tests.mcpapp.helpers import MODERN, call, listed, make_token, message, payload, send, serving
 from tests.mcpapp.test_door import parameters
 
@@ -215,11 +216,16 @@ async def test_where_no_scope_is_ever_needed_signing_in_still_is(catalog: Catalo
         assert (await send(endpoint, None, "tools/call", {"name": "open", "arguments": {}})).status_code == 401
 
 
-@pytest.mark.parametrize(("method", "is_open"), [("tools/list", True), ("completion/complete", False)])
+@pytest.mark.parametrize(
+    ("method", "is_open"), [("tools/list", True), ("completion/complete", True), ("logging/setLevel", False)]
+)
 async def test_a_message_that_got_past_the_door_is_refused_behind_it(method: str, is_open: bool) -> None:
     """The door reads bodies by itself; should the SDK ever read one differently, nothing is gained."""
     request = SimpleNamespace(scope={SCOPE_KEY: nobody("r")}, headers={})
-    context: Any = SimpleNamespace(request=request, method=method)
+    nothing: Any = SimpleNamespace()
+    context = ServerRequestContext(
+        session=nothing, lifespan_context=None, protocol_version="", method=method, request=request
+    )
     served: list[Any] = []
 
     async def serve(ctx: Any) -> None:

@@ -15,11 +15,12 @@ from asgiref.sync import sync_to_async
 from django.contrib.auth import get_user_model
 from django.core import signals
 from django.db import connections
+from mcp.server.context import ServerRequestContext
 
 from mcpapp import registry, verifier
+from mcpapp.callers import with_caller
 from mcpapp.database import MAXIMUM_IDLE, _idle, close_threads, own_connections
 from mcpapp.identity import NotAuthenticated, current_identity
-from mcpapp.server import with_caller
 
 pytestmark = pytest.mark.anyio
 
@@ -226,6 +227,10 @@ async def test_a_message_leaves_no_connection_open_and_without_a_request_has_no_
         with pytest.raises(NotAuthenticated):
             current_identity()
 
-    await with_caller(SimpleNamespace(request=None, method="tools/call"), handle)  # type: ignore[arg-type]
+    nothing: Any = SimpleNamespace()
+    message = ServerRequestContext[Any, Any](
+        session=nothing, lifespan_context=None, protocol_version="", method="tools/call", request=None
+    )
+    await with_caller(message, handle)
     await until_idle(1)
     assert [connection.connection for connection in used] == [None]

@@ -317,7 +317,7 @@ async def test_a_stream_ends_when_nobody_can_say_who_may_hear(
 async def test_open_streams_end_when_events_may_have_been_lost_and_new_ones_wait(
     server: ResourceServer, alices: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running = bus.running_bus()
+    running = bus._running[0][1]
     assert running is not None
     monkeypatch.setattr(subscriptions, "HEARING_SECONDS", 0.05)
     async with listening(server, alices) as stream:
@@ -413,7 +413,7 @@ async def test_a_request_that_would_take_memory_for_as_long_as_its_stream_is_ref
 
 
 async def test_a_change_waits_once_for_a_client_that_does_not_read(server: ResourceServer, alices: str) -> None:
-    running = bus.running_bus()
+    running = bus._running[0][1]
     assert running is not None
     async with listening(server, alices, ["book://all"]) as stream:
         stream.is_reading.clear()
@@ -441,7 +441,7 @@ async def test_an_open_stream_takes_no_thread(
             taken.append(self)
             await super().__aenter__()
 
-    monkeypatch.setattr("mcpapp.server.own_connections", Counted)
+    monkeypatch.setattr("mcpapp.callers.own_connections", Counted)
     async with listening(server, alices):
         assert taken == []
     await call(server, alices, "nothing", {})

@@ -167,6 +167,33 @@ async def test_news_that_the_feed_brings_when_asked_count_for_this_call(
     assert await cache.find("good") is None
 
 
+async def test_the_feed_is_asked_once_for_all_calls_that_had_come_and_again_for_the_next(
+    cache: TokenCache[Found], lookups: Lookups
+) -> None:
+    feed = cache.feed
+    assert isinstance(feed, Feed)
+    lookups.add("good")
+    await cache.find("good")
+    await checkpoint()
+    asked: list[int] = []
+    kept: list[Found | None] = []
+
+    async def one(number: int) -> None:
+        feed.news.append(lambda: asked.append(number))
+        kept.append(cache.kept("good"))
+
+    await asyncio.gather(*(one(number) for number in range(5)))
+    assert asked == [0], "it was asked for each"
+    assert None not in kept
+    # One that comes after a change was committed is scheduled after those: the feed is asked anew, and brings the news.
+    feed.news.append(lambda: cache.forget(["token:good"]))
+    await asyncio.gather(*(one(number) for number in range(5, 8)))
+    assert kept[5:] == [None] * 3
+    feed.knows = False
+    await checkpoint()
+    assert cache.kept("good") is None
+
+
 async def test_a_change_forgets_what_depends_on_it_and_nothing_else(cache: TokenCache[Found], lookups: Lookups) -> None:
     for token, user, client in (("a", 1, 1), ("b", 1, 2), ("c", 2, 2)):
         lookups.add(token, f"user:{user}", f"client:{client}")
