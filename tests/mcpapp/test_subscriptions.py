@@ -21,6 +21,7 @@ from oauth2_provider.models import get_access_token_model
 from authapp.models import Application
 from mcpapp import bus, events, registry, subscriptions
 from mcpapp.asgi import ResourceServer
+from mcpapp.database import own_connections
 from mcpapp.identity import current_user
 from mcpapp.registry import resource, tool
 from tests.mcpapp.helpers import MODERN, make_token, message, payload
@@ -273,6 +274,9 @@ async def test_nothing_is_delivered_after(
         await events.atools_changed()
         assert await stream.heard() == TOOLS
         await sync_to_async(ENDINGS[name])(alice)
+        async with asyncio.timeout(PATIENCE_SECONDS):  # PostgreSQL tells of it on another connection, a moment later
+            while server._verifier.kept(alices, RESOURCE) is not None:  # noqa: ASYNC110  (nobody tells)
+                await asyncio.sleep(0.001)
         await events.atools_changed()
         assert await stream.heard() == "ended"
 
@@ -349,6 +353,14 @@ async def test_a_connection_that_hears_nothing_is_noticed(
     await sync_to_async(connections.close_all)()
 
 
+async def test_a_server_ends_whatever_its_connection_is_doing(transactional_db: None) -> None:
+    """A cancellation may be lost on what has just come."""
+    for number in range(40):
+        async with asyncio.timeout(PATIENCE_SECONDS), bus.Bus().running():
+            await asyncio.sleep(number / 1500)  # connecting, proving, waiting
+    await sync_to_async(connections.close_all)()
+
+
 async def test_streams_end_with_the_server(library: None, alices: str, transactional_db: None) -> None:
     server = ResourceServer()
     running = server.running()
@@ -416,6 +428,24 @@ async def test_a_change_waits_once_for_a_client_that_does_not_read(server: Resou
             heard.append(await stream.heard())
         assert set(heard) == {"book://all", TOOLS}
         assert len(heard) < 12
+
+
+async def test_an_open_stream_takes_no_thread(
+    server: ResourceServer, alices: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Threads have connections to the database, and a stream lasts for as long as a token."""
+    taken = []
+
+    class Counted(own_connections):
+        async def __aenter__(self) -> None:
+            taken.append(self)
+            await super().__aenter__()
+
+    monkeypatch.setattr("mcpapp.callers.own_connections", Counted)
+    async with listening(server, alices):
+        assert taken == []
+    await call(server, alices, "nothing", {})
+    assert len(taken) == 1
 
 
 async def test_no_stream_is_served_where_the_setting_says_none(
