@@ -434,9 +434,9 @@ async def test_a_session_is_not_told_what_is_another_persons(
         for one in (client, other):
             await one.subscribe_resource("own://alice")
             await one.subscribe_resource("open://all")
-        await aresource_updated("own://alice")  # bob would be refused it
-        await heard.something()
         await aresource_updated("own://alice", user=alice)  # told for alice alone
+        await heard.something()
+        await aresource_updated("own://alice")  # bob would be refused it
         await heard.something()
         assert heard.uris == ["own://alice"] * 2
         await aresource_updated("open://all")
