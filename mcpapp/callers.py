@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Awaitable, Mapping
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import lru_cache
 from types import SimpleNamespace
@@ -37,8 +36,6 @@ ANONYMOUS_METHODS = frozenset(
     }
 )
 """What a caller who has not signed in may send, besides notifications; what is used by it must be public as well."""
-
-LISTEN = "subscriptions/listen"
 
 Result = TypeVar("Result")
 
@@ -82,8 +79,7 @@ async def run_as_caller(method: str, identity: Identity | None, language: str, w
         MCPError: it failed; what clients are not to know is in the log.
         pydantic.ValidationError: the message has not the form it should have.
     """
-    # A stream lasts for hours, and takes a thread only for each of its decisions.
-    async with nullcontext() if method == LISTEN else own_connections():
+    async with own_connections():
         with acting_as(identity):
             try:
                 # A request has a context of its own, in which no other language is active yet.

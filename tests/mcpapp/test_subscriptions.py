@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -19,9 +20,8 @@ from mcp.server.mcpserver import Context
 from oauth2_provider.models import get_access_token_model
 
 from authapp.models import Application
-from mcpapp import bus, events, registry, subscriptions
+from mcpapp import bus, database, events, registry, subscriptions
 from mcpapp.asgi import ResourceServer
-from mcpapp.database import own_connections
 from mcpapp.identity import current_user
 from mcpapp.registry import resource, tool
 from tests.mcpapp.helpers import MODERN, make_token, message, payload
@@ -430,22 +430,16 @@ async def test_a_change_waits_once_for_a_client_that_does_not_read(server: Resou
         assert len(heard) < 12
 
 
-async def test_an_open_stream_takes_no_thread(
-    server: ResourceServer, alices: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_open_stream_takes_no_thread(server: ResourceServer, alices: str) -> None:
     """Threads have connections to the database, and a stream lasts for as long as a token."""
-    taken = []
-
-    class Counted(own_connections):
-        async def __aenter__(self) -> None:
-            taken.append(self)
-            await super().__aenter__()
-
-    monkeypatch.setattr("mcpapp.callers.own_connections", Counted)
-    async with listening(server, alices):
-        assert taken == []
-    await call(server, alices, "nothing", {})
-    assert len(taken) == 1
+    async with listening(server, alices, ["loan://alice/1"]) as stream:
+        await events.aresource_updated("loan://alice/1")
+        assert await stream.heard() == "loan://alice/1"
+        with anyio.fail_after(10):
+            threads = [thread for thread in database._all if not thread._shutdown]
+            while len(database._idle) < len(threads):  # noqa: ASYNC110  (threads tell nobody)
+                await asyncio.sleep(0.01)
+        assert database._idle, "nothing took a thread"
 
 
 async def test_no_stream_is_served_where_the_setting_says_none(
