@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint lock clean port venv base dev clients
+.PHONY: help run test lint bench lock clean port venv base dev clients
 
 PY := .venv/bin/python
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input
@@ -14,6 +14,7 @@ help:
 	@echo "make run    install what is missing, migrate, make the development people, serve on 127.0.0.1:8000 (PORT=8001 changes it)"
 	@echo "make test   run the tests (ARGS='-k refresh' goes to pytest)"
 	@echo "make lint   ruff, mypy, djlint and Django's own checks, also as in production"
+	@echo "make bench  measure beside other servers, write docs/performance.md (ARGS=--full, ARGS=--help)"
 	@echo "make lock   write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade takes newer versions)"
 	@echo "make clean  remove what these made: .venv, node_modules, caches; the database stays"
 	@echo "PYTHON=/path/to/python3 chooses the Python that .venv is made from."
@@ -44,6 +45,10 @@ lint: dev
 	@DEBUG=false PUBLIC_URL=https://star.example ALLOWED_HOSTS=star.example DATABASE_URL=sqlite:///deploy-check.sqlite3 \
 	SECRET_KEY="$$($(PY) -c 'import secrets; print(secrets.token_urlsafe(64))')" \
 	$(PY) manage.py check --deploy --fail-level WARNING
+
+# On a machine that does nothing else. Node servers to compare with are installed into ~/.cache/star-bench.
+bench: dev
+	@$(PY) -m tests.bench $(ARGS)
 
 lock: venv
 	@$(PY) -m uv --version >/dev/null 2>&1 || $(PIP_INSTALL) uv

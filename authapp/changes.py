@@ -52,7 +52,8 @@ async def open_feed(forget: Forget) -> AsyncIterator[Feed]:
     alias, *others = {router.db_for_write(model) for model in models}  # replicas are behind, and tell of nothing
     reader = await direct.open_reader(alias) if not others else None
     async with AsyncExitStack() as stack:
-        stack.push_async_callback(direct.close_reader)
+        if reader is not None:
+            stack.push_async_callback(direct.close_reader, reader)
         if isinstance(reader, direct.SQLiteReader):
             yield DataVersion(reader, forget)
         elif isinstance(reader, direct.PostgreSQLReader):

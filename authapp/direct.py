@@ -41,12 +41,13 @@ class Reader(Protocol):
         """Close the connection."""
 
 
-_open: dict[asyncio.AbstractEventLoop, Reader] = {}
+_open: dict[asyncio.AbstractEventLoop, list[Reader]] = {}
 
 
 def reader() -> Reader | None:
     """Return the reader of the event loop this runs on, if one is open."""
-    return _open.get(asyncio.get_running_loop())
+    opened = _open.get(asyncio.get_running_loop())
+    return opened[-1] if opened else None
 
 
 async def open_reader(alias: str) -> Reader | None:
@@ -60,14 +61,17 @@ async def open_reader(alias: str) -> Reader | None:
     elif connection.vendor == "postgresql":
         found = PostgreSQLReader(alias)
     if found is not None:
-        _open[asyncio.get_running_loop()] = found
+        _open.setdefault(asyncio.get_running_loop(), []).append(found)
     return found
 
 
-async def close_reader() -> None:
-    """Close the reader of the event loop this runs on."""
-    if found := _open.pop(asyncio.get_running_loop(), None):
-        await found.close()
+async def close_reader(found: Reader) -> None:
+    """Close a reader that was opened on the event loop this runs on."""
+    loop = asyncio.get_running_loop()
+    _open[loop].remove(found)
+    if not _open[loop]:
+        del _open[loop]
+    await found.close()
 
 
 class SQLiteReader:

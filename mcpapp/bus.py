@@ -37,10 +37,13 @@ MAXIMUM_URI_BYTES = 2048
 MAXIMUM_PAYLOAD_BYTES = 7999
 """What PostgreSQL lets a notification carry."""
 CONNECT_SECONDS = 5
+LOOK_SECONDS = 1.0
+"""How often it is looked whether the proof has failed."""
 PROOF_SECONDS = 10.0
 """How often it is proven that notifications arrive, and how long the proof may take."""
 FIRST_RETRY_SECONDS = 0.5
 LAST_RETRY_SECONDS = 5.0
+INSIST_SECONDS = 0.1
 
 Listener = Callable[[ServerEvent], None]
 
@@ -134,7 +137,8 @@ class Bus:
     async def wait_until_hearing(self, seconds: float) -> bool:
         """Return whether that is so, within a time: after a start or a lost connection it takes a moment."""
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._hearing.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._hearing.wait()
         return self.is_hearing
 
     async def publish(self, event: ServerEvent) -> None:
@@ -195,9 +199,7 @@ class Bus:
         finally:
             _running.remove((loop, self))
             if ears is not None:
-                ears.cancel()
-                with suppress(asyncio.CancelledError):
-                    await ears
+                await _end(ears)
             self.close()
 
 
@@ -223,8 +225,7 @@ class _Ears:
                     await self._hear(connection)
             except Exception as error:  # whatever it is: the next attempt may do better
                 if not self._is_quiet:
-                    reason = error.exceptions[0] if isinstance(error, ExceptionGroup) else error
-                    logger.warning("Changes cannot be listened for (%s); open streams were ended.", reason)
+                    logger.warning("Changes cannot be listened for (%s); open streams were ended.", error)
                 self._is_quiet = True
             self._bus.lose()
             await asyncio.sleep(self._retry_seconds * random.uniform(0.5, 1))  # noqa: S311  (not all workers at once)
@@ -233,15 +234,18 @@ class _Ears:
     async def _hear(self, connection: Any) -> None:
         await connection.execute(f'LISTEN "{CHANNEL}"')
         await connection.execute(f'LISTEN "{self._own_channel}"')
-        async with asyncio.TaskGroup() as group:
-            group.create_task(self._prove())
-            async for notification in connection.notifies():
-                if notification.channel == self._own_channel:
-                    if notification.payload == self._proof:
-                        self._proven.set()
-                elif (event := decode(notification.payload)) is not None:
-                    self._bus.deliver(event)
-            raise ConnectionError("the connection ended")
+        proving = asyncio.create_task(self._prove())
+        try:
+            while not proving.done():
+                async for notification in connection.notifies(timeout=LOOK_SECONDS):
+                    if notification.channel == self._own_channel:
+                        if notification.payload == self._proof:
+                            self._proven.set()
+                    elif (event := decode(notification.payload)) is not None:
+                        self._bus.deliver(event)
+            proving.result()
+        finally:
+            await _end(proving)
 
     async def _prove(self) -> None:
         """Notify ourselves the way that others do, again and again.
@@ -259,7 +263,8 @@ class _Ears:
                 await asyncio.sleep(FIRST_RETRY_SECONDS)
                 continue
             try:
-                await asyncio.wait_for(self._proven.wait(), PROOF_SECONDS)
+                async with asyncio.timeout(PROOF_SECONDS):
+                    await self._proven.wait()
             except TimeoutError:
                 raise ConnectionError("a notification to ourselves did not arrive") from None
             if self._is_quiet:
@@ -268,6 +273,15 @@ class _Ears:
             self._retry_seconds = FIRST_RETRY_SECONDS
             self._bus.hear()
             await asyncio.sleep(PROOF_SECONDS)
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Cancel a task until it has ended: what it waits for may just have come, and then a cancellation can be lost."""
+    while not task.done():
+        task.cancel()
+        await asyncio.wait((task,), timeout=INSIST_SECONDS)
+    if not task.cancelled():
+        task.exception()  # asked for, or asyncio complains
 
 
 def _notify(channel: str, payload: str) -> None:

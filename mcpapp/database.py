@@ -15,12 +15,12 @@ import logging
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
-from asgiref.sync import ThreadSensitiveContext
+from asgiref.sync import SyncToAsync, ThreadSensitiveContext
 from django.core import signals
 from django.db import connections
 
@@ -48,9 +48,6 @@ class _CallThread(ThreadPoolExecutor):
 
     def finish(self) -> None:
         """End the request after all that is still to run here, then wait for the next call; nobody waits for that."""
-        if not self.is_used:
-            _idle.append(self)
-            return
         context = contextvars.copy_context()  # what asgiref's `Local`s hold, caches among them, is found through it
         super().submit(context.run, _tell, signals.request_finished).add_done_callback(self._put_back)
 
@@ -79,6 +76,55 @@ def _tell(signal: Any) -> None:
             logger.error("%r failed.", receiver, exc_info=result)
 
 
+class _Seat:
+    """The thread of one call, once it needs one."""
+
+    __slots__ = ("_thread", "is_over")
+
+    def __init__(self) -> None:
+        self._thread: _CallThread | None = None
+        self.is_over = False
+
+    def thread(self) -> _CallThread:
+        if self._thread is None:
+            try:
+                self._thread = _idle.pop()
+            except IndexError:
+                self._thread = _CallThread()
+                _all.add(self._thread)
+        return self._thread
+
+    def finish(self) -> None:
+        self.is_over = True
+        if self._thread is not None:
+            self._thread.finish()
+
+
+_seat: ContextVar[_Seat] = ContextVar("mcpapp_seat")
+
+
+class _Usher(Executor):
+    """Sends work to the thread of the call that it comes from."""
+
+    def submit(self, function: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Run a function there.
+
+        Raises:
+            RuntimeError: the call is over, and its thread another's.
+        """
+        seat = _seat.get()
+        if seat.is_over:
+            raise RuntimeError("A task that was started in a call must not use the database after the call has ended.")
+        return seat.thread().submit(function, *args, **kwargs)
+
+
+# One for all calls, for entering one costs as much as many a tool. asgiref finds it through the two attributes by which
+# `ThreadSensitiveContext.__aenter__` tells it.
+_usher = _Usher()
+_context = ThreadSensitiveContext(executor=_usher)
+SyncToAsync.context_to_thread_executor[_context] = _usher
+
+
 class own_connections(AbstractAsyncContextManager[None]):
     """Give the synchronous code called inside, so the ORM too, a thread of its own with its own connections.
 
@@ -86,19 +132,16 @@ class own_connections(AbstractAsyncContextManager[None]):
     """
 
     async def __aenter__(self) -> None:
-        """Take a thread that waits, or a new one."""
-        try:
-            self._thread = _idle.pop()
-        except IndexError:
-            self._thread = _CallThread()
-            _all.add(self._thread)
-        self._context = ThreadSensitiveContext(executor=self._thread)
-        await self._context.__aenter__()  # type: ignore[no-untyped-call]
+        """Begin; a thread comes with the first that needs one."""
+        self._seat = _Seat()
+        self._tokens = _seat.set(self._seat), SyncToAsync.thread_sensitive_context.set(_context)
 
     async def __aexit__(self, *exc_info: Any) -> None:
         """Let the thread finish."""
-        await self._context.__aexit__(*exc_info)  # type: ignore[no-untyped-call]
-        self._thread.finish()
+        seat, context = self._tokens
+        SyncToAsync.thread_sensitive_context.reset(context)
+        _seat.reset(seat)
+        self._seat.finish()
 
 
 _slots: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()

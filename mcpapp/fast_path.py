@@ -83,7 +83,7 @@ _STREAM_HEADERS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class PlainCall:
     """A call that needs nothing but its answer."""
 

@@ -11,7 +11,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from types import FrameType
+from types import FrameType, MethodType
 from typing import Any
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -26,13 +26,14 @@ def told_of_shutdown(tell: Callable[[], None]) -> Iterator[None]:
     loop = asyncio.get_running_loop()
     ours: dict[signal.Signals, tuple[Any, Any]] = {}
 
-    def chained(before: Callable[[int, FrameType | None], Any]) -> Callable[[int, FrameType | None], Any]:
-        def handle(number: int, frame: FrameType | None) -> Any:
+    def chained(before: Callable[[int, FrameType | None], Any]) -> Any:
+        def handle(_: Any, number: int, frame: FrameType | None) -> Any:
             with suppress(RuntimeError):  # the loop was closed meanwhile
                 loop.call_soon_threadsafe(tell)
             return before(number, frame)
 
-        return handle
+        # sse-starlette, which serves the SDK's older streams, finds uvicorn's server through the handler's `__self__`.
+        return MethodType(handle, getattr(before, "__self__", before))
 
     if threading.current_thread() is threading.main_thread():
         for number in _SIGNALS:

@@ -28,10 +28,11 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture(params=["reader", "ORM"])
 async def way(request: pytest.FixtureRequest, transactional_db: None) -> AsyncIterator[str]:
     """Both ways of looking a token up."""
-    if request.param == "reader":
-        assert await direct.open_reader("default") is not None
+    reader = await direct.open_reader("default") if request.param == "reader" else None
+    assert (reader is not None) == (request.param == "reader")
     yield request.param
-    await direct.close_reader()
+    if reader is not None:
+        await direct.close_reader(reader)
     await sync_to_async(connections.close_all)()
 
 
@@ -246,8 +247,13 @@ async def test_the_reader_writes_nothing(transactional_db: None) -> None:
             with pytest.raises(OperationalError, match="readonly"):
                 await reader.fetch("DELETE FROM auth_group WHERE name = ? RETURNING 1", "x")
         assert await reader.fetch(f"SELECT {reader.placeholder}", "alive") == ("alive",)
+        other = await direct.open_reader("default")  # of another server in the same process
+        assert other is not None
+        assert direct.reader() is other
+        await direct.close_reader(other)
+        assert direct.reader() is reader
     finally:
-        await direct.close_reader()
+        await direct.close_reader(reader)
     assert direct.reader() is None
 
 
@@ -259,4 +265,4 @@ async def test_a_reader_that_cannot_read_says_so_in_djangos_words_and_reads_agai
             await reader.fetch(f"SELECT a FROM no_such_table WHERE a = {reader.placeholder}", "x")  # noqa: S608
         assert await reader.fetch(f"SELECT {reader.placeholder}", "alive") == ("alive",)
     finally:
-        await direct.close_reader()
+        await direct.close_reader(reader)

@@ -16,8 +16,11 @@ from tests.bench.site import ERAS, Call
 
 NEW, OLDER = ERAS
 SDK, WARM, OPEN, COLD, ORM = "sdk", "warm", "open", "cold", "orm"
-FASTMCP, V1_STATELESS, V1_SESSIONS, V2 = "fastmcp", "ts1-stateless", "ts1-sessions", "ts2"
+FASTMCP, V1_STATELESS, V1_SHARED = "fastmcp", "ts1-stateless", "ts1-shared"
+V1_SESSIONS, V2 = "ts1-sessions", "ts2"
 SDK_JSON = "sdk-json"
+FULL_ONLY = (SDK_JSON, V1_STATELESS)
+"""Others stand for them in a short run."""
 COLD_TOKENS = 25_000
 """More than twice as many as a process keeps (`mcpapp.token_cache`), used in turn: so each is looked up."""
 SESSIONS = 64
@@ -151,7 +154,14 @@ def node_contenders(peers: Peers) -> list[Contender]:
             V1_STATELESS,
             "v1_stateless",
             "TypeScript SDK v1, stateless",
-            f"a server and a transport for each request, JSON replies; {behind}",
+            f"a server and a transport for each request, as its own example has it, JSON replies; {behind}",
+            (OLDER,),
+        ),
+        (
+            V1_SHARED,
+            "v1_stateless",
+            "TypeScript SDK v1, stateless, shared validator",
+            f"a server and a transport for each request, which share one JSON schema validator, JSON replies; {behind}",
             (OLDER,),
         ),
         (
@@ -171,7 +181,7 @@ def node_contenders(peers: Peers) -> list[Contender]:
             lambda workers, server=server: peers.command(server),
             [token],
             eras,
-            environment,
+            environment | ({"BENCH_SHARED_VALIDATOR": "1"} if key == V1_SHARED else {}),
             is_node=True,
             has_sessions=key == V1_SESSIONS,
         )

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tests.bench import in_process
-from tests.bench.field import COLD, FASTMCP, NEW, OLDER, OPEN, SDK, V1_SESSIONS, V1_STATELESS, V2, WARM
+from tests.bench.field import COLD, FASTMCP, NEW, OLDER, OPEN, SDK, V1_SESSIONS, V1_SHARED, V1_STATELESS, V2, WARM
 from tests.bench.measured import Measured
 
 
@@ -34,7 +34,7 @@ def judge(measured: Measured) -> list[Goal]:
 
 
 def _at_least(text: str, least: float, found: float | None) -> Goal:
-    return Goal(text, f"≥ {least:g}×", *_told(found, "{:.2f}×", found is not None and found >= least))
+    return Goal(text, f"≥ {least:g}×", *_told(found, "{:.3f}×", found is not None and found >= least))
 
 
 def _at_most(text: str, most: float, found: float | None, unit: str = "") -> Goal:
@@ -62,6 +62,7 @@ def _speeds(measured: Measured) -> Iterator[Goal]:
     for era in (NEW, OLDER):
         yield _at_least(f"ours, against fastmcp with JWT, {era}", 5.0, speed(era, FASTMCP))
     yield _at_least(f"ours, against TypeScript SDK v1 stateless, {OLDER}", 2.5, speed(OLDER, V1_STATELESS))
+    yield _at_least(f"the same with a shared validator, {OLDER}", 2.5, speed(OLDER, V1_SHARED))
     for era in (NEW, OLDER):
         yield _at_least(f"ours, against TypeScript SDK v2, {era}", 2.5, speed(era, V2))
     yield _at_least(f"ours, against TypeScript SDK v1 with sessions, {OLDER}", 1.5, speed(OLDER, V1_SESSIONS))

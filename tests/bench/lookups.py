@@ -74,7 +74,7 @@ async def measure_lookups(tokens: list[str], size: int, rounds: int) -> Lookup:
     async with our_server():
         reader = direct.reader()
         assert reader is not None
-        await cost(by_statement, 100)
+        await cost(by_statement, 1000)
         await cost(by_orm, 20)
         for _ in range(rounds):
             figures["statement"].append(await cost(by_statement, 500))

@@ -1,4 +1,4 @@
-"""Write what a run found into docs/performance.md, between two marks, and a chart beside it. Nothing else is touched."""
+"""Write what a run found into docs/performance.md, between two marks, and a chart beside it."""
 
 from __future__ import annotations
 
@@ -56,9 +56,10 @@ def _head(measured: Measured) -> str:
     versions = ", ".join(f"{name} {version}" for name, version in measured.versions.items())
     return (
         f"{measured.date}, `{measured.command}`, {measured.machine}, {measured.database}. {versions}.\n\n"
-        "Each server serves the same tool, without arguments and with a structured result of three strings, to the same "
-        "load\ngenerator, which checks each reply. What is compared runs in turn, round by round; speeds are ratios of the "
-        "server's\nCPU for a call (all its processes), medians over pairs of one round, with quartiles in brackets."
+        "Each server serves the same tool, without arguments and with a structured result of three strings, to the\n"
+        "same load generator, which checks each reply. What is compared runs in turn, round by round; speeds are\n"
+        "ratios of the server's CPU for a call (all its processes), medians over pairs of one round, with quartiles\n"
+        "in brackets."
     )
 
 

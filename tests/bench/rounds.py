@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.bench import load
@@ -14,6 +14,8 @@ from tests.bench.field import SDK, WARM, Contender
 from tests.bench.processes import ServerProcess
 from tests.bench.site import progress
 
+CONNECTIONS = 16
+"""What everybody is measured with."""
 WARM_UP_SECONDS = 2.0
 NODE_WARM_UP_SECONDS = 15.0
 """For each era: V8 compiles what is hot, and later again."""
@@ -48,7 +50,7 @@ class Results:
 
     runs: dict[Case, list[Run]] = field(default_factory=dict)
 
-    def of(self, key: str, era: str, connections: int = 16, workers: int = 1) -> list[Run]:
+    def of(self, key: str, era: str, connections: int = CONNECTIONS, workers: int = 1) -> list[Run]:
         """Return the runs of a case in the first phase that has it."""
         for case, runs in self.runs.items():
             if (case.key, case.era, case.connections, case.workers) == (key, era, connections, workers):
@@ -56,7 +58,11 @@ class Results:
         return []
 
     def speed(
-        self, one: tuple[str, str], other: tuple[str, str], connections: int = 16, workers: tuple[int, int] = (1, 1)
+        self,
+        one: tuple[str, str],
+        other: tuple[str, str],
+        connections: int = CONNECTIONS,
+        workers: tuple[int, int] = (1, 1),
     ) -> tuple[float, float, float] | None:
         """Return how many times as fast one (key and era) is as another: CPU, pairs of a round; median and quartiles.
 
@@ -83,26 +89,28 @@ class Amount:
     """How much is measured."""
 
     rounds: int = 5
-    seconds: float = 1.5
-    connections: tuple[int, ...] = (16, 1, 64)
+    seconds: float = 1.2
+    connections: tuple[int, ...] = (1, 64)
+    """Besides `CONNECTIONS`, for the reference and ours."""
     node_warm_up: float = NODE_WARM_UP_SECONDS
 
 
 def measure(contenders: Sequence[Contender], folder: Path, amount: Amount) -> Results:
     """Return the runs of all phases. In each, servers that are alive at the same time are measured in turn."""
     results, by_key = Results(), {contender.key: contender for contender in contenders}
-    first, *others = amount.connections
     python = [contender for contender in contenders if not contender.is_node]
     reference = [by_key[key] for key in (SDK, WARM) if key in by_key]
-    _phase("Python", [(one, 1) for one in python], [first], folder, amount, results)
+    _phase("Python", [(one, 1) for one in python], [CONNECTIONS], folder, amount, results)
     for contender in contenders:
         if contender.is_node:  # one alive at a time, beside what it is compared with
-            _phase(contender.title, [(one, 1) for one in (*reference, contender)], [first], folder, amount, results)
-    if others:
-        _phase("connections", [(one, 1) for one in reference], others, folder, amount, results)
-    if first == 16:
-        both = [(one, workers) for one in reference for workers in (1, 2)]
-        _phase("workers", both, [first], folder, amount, results)
+            _phase(
+                contender.title, [(one, 1) for one in (*reference, contender)], [CONNECTIONS], folder, amount, results
+            )
+    amount = replace(amount, rounds=-(-amount.rounds * 3 // 5))  # less depends on what follows
+    if amount.connections:
+        _phase("connections", [(one, 1) for one in reference], amount.connections, folder, amount, results)
+    both = [(one, workers) for one in reference for workers in (1, 2)]
+    _phase("workers", both, [CONNECTIONS], folder, amount, results)
     return results
 
 
@@ -129,7 +137,7 @@ def _phase(
         for contender, _, server in servers:
             seconds = amount.node_warm_up if contender.is_node else min(WARM_UP_SECONDS, amount.seconds)
             for era in contender.eras:
-                load.run(contender.plan(era, server, connections=16, seconds=seconds))
+                contender.used(load.run(contender.plan(era, server, connections=CONNECTIONS, seconds=seconds)).calls)
         for number in range(amount.rounds):
             turn = number % len(servers)
             for contender, workers, server in (*servers[turn:], *servers[:turn]):
@@ -137,15 +145,18 @@ def _phase(
                     for count in connections:
                         case = Case(name, contender.key, era, count, workers)
                         plan = contender.plan(era, server, connections=count, seconds=amount.seconds)
-                        results.runs.setdefault(case, []).append(measured(server, lambda p=plan: load.run(p)))
+                        run, calls = measured(server, plan)
+                        contender.used(calls)
+                        results.runs.setdefault(case, []).append(run)
             progress(f"{name}: round {number + 1} of {amount.rounds}")
 
 
-def measured(server: ServerProcess, work: Callable[[], load.Report]) -> Run:
-    """Load a server; return what it cost."""
+def measured(server: ServerProcess, plan: load.Plan) -> tuple[Run, int]:
+    """Load a server; return what it cost, and how many calls there were."""
     before = server.cpu_seconds()
-    report = work()
+    report = load.run(plan)
     cpu = server.cpu_seconds() - before
     if report.cpu > 0.9:
         progress(f"The load generator was at its limit ({report.cpu:.2f} of a core): calls a second are its own.")
-    return Run(cpu / report.calls * 1e6, report.calls / report.seconds, report.waits["p50"], report.waits["p99"])
+    run = Run(cpu / report.calls * 1e6, report.calls / report.seconds, report.waits["p50"], report.waits["p99"])
+    return run, report.calls

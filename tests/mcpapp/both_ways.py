@@ -139,6 +139,7 @@ class Both:
         before = self.taken
         fast = await self.ask(sent)
         plain = await self.ask(sent, self.plain)
+        assert not re.search(rb"[:,\[]-?(NaN|Infinity)", fast.body), "that is no JSON"
         assert fast.told() == plain.told(), sent.label or sent.body
         assert [line for line in fast.log if "session" not in line[2]] == [
             line for line in plain.log if "session" not in line[2]

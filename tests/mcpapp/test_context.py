@@ -434,11 +434,11 @@ async def test_a_session_is_not_told_what_is_another_persons(
         for one in (client, other):
             await one.subscribe_resource("own://alice")
             await one.subscribe_resource("open://all")
+        await aresource_updated("own://alice", user=alice)  # told for alice alone
+        await heard.something()
         await aresource_updated("own://alice")  # bob would be refused it
-        await aresource_updated("open://all", user=alice)  # told of alice's alone
-        for _ in range(2):
-            await heard.something()
-        assert sorted(heard.uris) == ["open://all", "own://alice"]
+        await heard.something()
+        assert heard.uris == ["own://alice"] * 2
         await aresource_updated("open://all")
         await bob_heard.something()
         assert bob_heard.uris == ["open://all"]
@@ -454,7 +454,8 @@ async def test_a_session_is_told_nothing_while_its_token_is_over(watched: None, 
             streamable_http_client(f"{url}/star", http_client=http), mode="legacy", message_handler=heard
         ) as client,
     ):
-        await client.subscribe_resource("open://all")
+        for uri in ("open://all", "own://alice"):
+            await client.subscribe_resource(uri)
         await aresource_updated("open://all")
         await heard.something()
         await sync_to_async(get_access_token_model().objects.all().delete)()
@@ -462,9 +463,9 @@ async def test_a_session_is_told_nothing_while_its_token_is_over(watched: None, 
         second = await sync_to_async(make_token)(alice)
         http.headers["Authorization"] = f"Bearer {second}"
         await client.list_tools()
-        await aresource_updated("open://all")
+        await aresource_updated("own://alice")
         await heard.something()
-        assert heard.uris == ["open://all", "open://all"]
+        assert heard.uris == ["open://all", "own://alice"]
         with pytest.raises(MCPError, match="2048 bytes"):
             await client.subscribe_resource("own://" + "x" * 3000)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -105,6 +106,43 @@ async def test_the_next_call_uses_the_thread_again_and_its_connection_if_it_may_
     assert seen[0][0] == seen[1][0]
     if connections["default"].vendor == "sqlite":
         assert seen[0][1] is seen[1][1]
+
+
+async def test_what_a_call_left_running_gets_no_thread_of_another_call(transactional_db: None) -> None:
+    begun, over = anyio.Event(), anyio.Event()
+    outcomes: list[Any] = []
+
+    async def left() -> None:
+        outcomes.append(await sync_to_async(get_user_model().objects.count)())
+        begun.set()
+        await over.wait()
+        try:
+            await sync_to_async(get_user_model().objects.count)()
+        except RuntimeError as error:
+            outcomes.append(str(error))
+
+    async with own_connections():
+        task = asyncio.create_task(left())
+        await begun.wait()
+    await until_idle(1)
+    over.set()
+    await task
+    assert outcomes == [0, "A task that was started in a call must not use the database after the call has ended."]
+
+
+async def test_a_call_within_a_call_has_a_thread_of_its_own(transactional_db: None) -> None:
+    threads: list[int] = []
+
+    async def note() -> None:
+        await sync_to_async(lambda: threads.append(threading.get_ident()))()
+
+    async with own_connections():
+        await note()
+        async with own_connections():
+            await note()
+        await note()
+    await until_idle(2)
+    assert threads[0] == threads[2] != threads[1]
 
 
 async def test_a_call_without_synchronous_code_starts_no_thread() -> None:

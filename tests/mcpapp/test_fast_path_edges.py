@@ -86,7 +86,8 @@ async def drive(server: ResourceServer, sent: Sent, leaves_after: float | None =
         events.append(event)
 
     scope = http_scope({}) | {"headers": [(k.lower().encode(), v.encode()) for k, v in sent.headers]}
-    await asyncio.wait_for(asyncio.create_task(server(scope, receive, send or keep)), 20)
+    async with asyncio.timeout(20):
+        await server(scope, receive, send or keep)
     return events
 
 
@@ -131,6 +132,7 @@ async def test_a_call_ends_when_its_client_leaves_however_it_is_written(
             assert await drive(both.fast, request(token, era, name), leaves_after=0.1) == [], name
             assert ended == expected
         await asyncio.wait_for(given_up.wait(), 10)
+        await asyncio.sleep(0.25)  # this task, which served them, is not cancelled any more
         assert both.taken == 3
         # And the next one is served.
         assert (await both.ask(request(token, era, "nobody"))).status == 200
@@ -263,6 +265,22 @@ async def test_spans_are_the_same_both_ways(
                 assert (fast["parent"] == "af7651916cd43dd8448eb211c80319c") is bool(trace_keys)
 
 
+@pytest.mark.parametrize("era", ERAS)
+async def test_a_trace_that_a_client_began_reaches_the_tool_also_where_nobody_records_it(
+    catalog: Catalog, token: str, era: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @tool("span")
+    async def span() -> str:
+        return f"{trace.get_current_span().get_span_context().trace_id:x}"
+
+    async with both_ways(caplog) as both:
+        meta = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+        params = {"name": "span", "arguments": {}, "_meta": (META if era == MODERN else {}) | meta}
+        sent = request(token, era, "span", params=params)
+        assert not await both.same(sent)
+        assert b"af7651916cd43dd8448eb211c80319c" in (await both.ask(sent)).body
+
+
 async def test_what_a_round_leaves_with_the_client_is_sealed(
     catalog: Catalog, token: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -304,6 +322,18 @@ async def test_nothing_is_taken_for_plain_when_something_unknown_hooks_in(
     server.middleware.pop()
     server._lowlevel_server.add_request_handler("tools/call", CallToolRequestParams, watch)  # as an extension does
     assert not fits(server)
+
+
+@pytest.mark.parametrize("era", ERAS)
+async def test_what_is_too_large_is_refused_both_ways(
+    tools: None, token: str, era: str, caplog: pytest.LogCaptureFixture, settings: Any
+) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "MAXIMUM_BODY_BYTES": 1000}
+    async with both_ways(caplog) as both:
+        assert await both.same(request(token, era, "echo", {"text": "x" * 300}))
+        large = request(token, era, "echo", {"text": "x" * 1000})
+        assert not await both.same(large)
+        assert (await both.ask(large)).status == 413
 
 
 async def test_with_sessions_on_older_calls_go_through_their_session(

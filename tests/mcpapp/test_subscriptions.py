@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
@@ -19,7 +20,7 @@ from mcp.server.mcpserver import Context
 from oauth2_provider.models import get_access_token_model
 
 from authapp.models import Application
-from mcpapp import bus, events, registry, subscriptions
+from mcpapp import bus, database, events, registry, subscriptions
 from mcpapp.asgi import ResourceServer
 from mcpapp.identity import current_user
 from mcpapp.registry import resource, tool
@@ -273,6 +274,9 @@ async def test_nothing_is_delivered_after(
         await events.atools_changed()
         assert await stream.heard() == TOOLS
         await sync_to_async(ENDINGS[name])(alice)
+        async with asyncio.timeout(PATIENCE_SECONDS):  # PostgreSQL tells of it on another connection, a moment later
+            while server._verifier.kept(alices, RESOURCE) is not None:  # noqa: ASYNC110  (nobody tells)
+                await asyncio.sleep(0.001)
         await events.atools_changed()
         assert await stream.heard() == "ended"
 
@@ -349,6 +353,14 @@ async def test_a_connection_that_hears_nothing_is_noticed(
     await sync_to_async(connections.close_all)()
 
 
+async def test_a_server_ends_whatever_its_connection_is_doing(transactional_db: None) -> None:
+    """A cancellation may be lost on what has just come."""
+    for number in range(40):
+        async with asyncio.timeout(PATIENCE_SECONDS), bus.Bus().running():
+            await asyncio.sleep(number / 1500)  # connecting, proving, waiting
+    await sync_to_async(connections.close_all)()
+
+
 async def test_streams_end_with_the_server(library: None, alices: str, transactional_db: None) -> None:
     server = ResourceServer()
     running = server.running()
@@ -416,6 +428,18 @@ async def test_a_change_waits_once_for_a_client_that_does_not_read(server: Resou
             heard.append(await stream.heard())
         assert set(heard) == {"book://all", TOOLS}
         assert len(heard) < 12
+
+
+async def test_an_open_stream_takes_no_thread(server: ResourceServer, alices: str) -> None:
+    """Threads have connections to the database, and a stream lasts for as long as a token."""
+    async with listening(server, alices, ["loan://alice/1"]) as stream:
+        await events.aresource_updated("loan://alice/1")
+        assert await stream.heard() == "loan://alice/1"
+        with anyio.fail_after(10):
+            threads = [thread for thread in database._all if not thread._shutdown]
+            while len(database._idle) < len(threads):  # noqa: ASYNC110  (threads tell nobody)
+                await asyncio.sleep(0.01)
+        assert database._idle, "nothing took a thread"
 
 
 async def test_no_stream_is_served_where_the_setting_says_none(

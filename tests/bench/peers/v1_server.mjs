@@ -3,6 +3,7 @@ import { InvalidTokenError } from "@modelcontextprotocol/sdk/server/auth/errors.
 import { requireBearerAuth } from "@modelcontextprotocol/sdk/server/auth/middleware/bearerAuth.js";
 import { createMcpExpressApp } from "@modelcontextprotocol/sdk/server/express.js";
 import { McpServer } from "@modelcontextprotocol/sdk/server/mcp.js";
+import { AjvJsonSchemaValidator } from "@modelcontextprotocol/sdk/validation/ajv";
 import { outputSchema, publicInfo, verifier } from "./shared.mjs";
 
 export const app = createMcpExpressApp();
@@ -12,8 +13,11 @@ export const bearer = requireBearerAuth({
   requiredScopes: ["mcp:tools"],
 });
 
+// By default each server makes a validator of its own, and stateless ones are made for each request.
+const options = process.env.BENCH_SHARED_VALIDATOR ? { jsonSchemaValidator: new AjvJsonSchemaValidator() } : {};
+
 export const newServer = () => {
-  const server = new McpServer({ name: "peer", version: "1.0.0" });
+  const server = new McpServer({ name: "peer", version: "1.0.0" }, options);
   server.registerTool("public-info", { title: "About this server", description: "Tell which server this is.", outputSchema }, publicInfo);
   return server;
 };
