@@ -63,7 +63,9 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
         raise MCPError(code=INVALID_REQUEST, message="Sign in first.")
     language = language_of(request.headers.get("accept-language") if request is not None else None)
     ctx = replace(ctx, session=ClientSession.of(ctx.session, ctx))
-    size = len(await request.body()) if request is not None and ctx.method in USES else 0  # it was read before
+    size = 0
+    if request is not None and identity is not None and not identity.is_anonymous and ctx.method in USES:
+        size = len(await request.body())  # it was read before
     result = await run_as_caller(ctx.method, identity, language, size, call_next(ctx))
     if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
         return _for_nobody(result)
