@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
 from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from functools import lru_cache
@@ -19,11 +18,11 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
 from pydantic import ValidationError
 
-from mcpapp import conf
 from mcpapp.client_session import ClientSession
 from mcpapp.database import own_connections
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
 from mcpapp.registry import USES
+from mcpapp.shares import TooMuch, counted
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +41,6 @@ ANONYMOUS_METHODS = frozenset(
 """What a caller who has not signed in may send, besides notifications; what is used by it must be public as well."""
 
 Result = TypeVar("Result")
-
-_under_way: Counter[Any] = Counter()
-"""How many calls this process works on or has waiting, by person."""
-_bytes_under_way: Counter[Any] = Counter()
-"""How large their requests are together; what is decoded of one may take twenty times as much."""
-LARGEST_REQUESTS = 4
-"""So many requests of the largest size one person may have under way."""
 
 
 async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
@@ -91,8 +83,8 @@ async def run_as_caller(
 ) -> Result:
     """Return what `work` returns, done as a person, in their language; `size` is the request's, in bytes.
 
-    A call stays in memory with all of its request, and in a session also when its client has left: so what one person
-    has under way is bounded. Callers who have not signed in are nobody in particular; they send little, and wait.
+    What one person has under way is bounded. Callers who have not signed in are nobody in particular; they send little,
+    and wait.
 
     Raises:
         MCPError: it failed; what clients are not to know is in the log. Or this person has too much under way.
@@ -100,25 +92,15 @@ async def run_as_caller(
     """
     if identity is None or identity.is_anonymous or method not in USES:
         return await _run_as(method, identity, language, work)
-    person = identity.user_id
-    bytes_before = _bytes_under_way[person]
-    if _under_way[person] >= conf.calls_per_person() or (
-        bytes_before and bytes_before + size > LARGEST_REQUESTS * conf.maximum_body_bytes()
-    ):
+    try:
+        with counted(identity.user_id, size):
+            return await _run_as(method, identity, language, work)
+    except TooMuch:
         if iscoroutine(work):
             work.close()
         with translation.override(language):
             text = _("You have as many calls under way as one person may have at once. Wait for some to end.")
-        raise MCPError(code=INTERNAL_ERROR, message=text)
-    _under_way[person] += 1
-    _bytes_under_way[person] += size
-    try:
-        return await _run_as(method, identity, language, work)
-    finally:
-        _under_way[person] -= 1
-        _bytes_under_way[person] -= size
-        if not _under_way[person]:
-            del _under_way[person], _bytes_under_way[person]
+        raise MCPError(code=INTERNAL_ERROR, message=text) from None
 
 
 async def _run_as(method: str, identity: Identity | None, language: str, work: Awaitable[Result]) -> Result:

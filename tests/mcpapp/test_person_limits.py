@@ -12,7 +12,7 @@ import pytest
 from asgiref.sync import sync_to_async
 from mcp.server.connection import Connection
 
-from mcpapp.callers import _under_way
+from mcpapp import shares
 from mcpapp.registry import Catalog, resource, tool
 from tests.mcpapp.helpers import MODERN, make_token, message, send, serving
 from tests.mcpapp.over_http import bearer, serving_over_http
@@ -35,6 +35,10 @@ def open_resource(catalog: Catalog) -> None:
     @resource("open://all", scopes=[])
     def everything() -> str:
         return ""
+
+
+def calls_under_way() -> int:
+    return sum(share.calls for share in shares._shares.values())
 
 
 IS_DONE = '"result":{}'
@@ -140,7 +144,7 @@ class Waiting:
 
 async def under_way(count: int) -> None:
     with anyio.fail_after(5):
-        while _under_way.total() != count:  # noqa: ASYNC110  (nobody tells)
+        while calls_under_way() != count:  # noqa: ASYNC110  (nobody tells)
             await anyio.sleep(0.01)
 
 
@@ -166,7 +170,7 @@ async def test_one_person_has_a_bounded_number_of_calls_under_way_or_waiting(
         waiting.go.set()
         assert ["done" in text for text in await asyncio.gather(*calls)] == [True, True, True]
         assert "done" in await called(token)
-        assert not _under_way
+        assert not shares._shares
 
 
 async def test_calls_in_a_session_count_also_when_their_client_has_left(
@@ -206,9 +210,9 @@ async def test_what_one_person_has_under_way_is_bounded_in_bytes_too(
     async with serving() as endpoint:
         calls = [asyncio.create_task(called(500)) for _ in range(8)]  # each takes 600 to 1000 bytes
         with anyio.fail_after(5):
-            while _under_way.total() + sum(call.done() for call in calls) < 8:  # noqa: ASYNC110  (nobody tells)
+            while calls_under_way() + sum(call.done() for call in calls) < 8:  # noqa: ASYNC110  (nobody tells)
                 await anyio.sleep(0.01)
-        assert 4 <= _under_way.total() <= 6
+        assert 4 <= calls_under_way() <= 6
         waiting.go.set()
         answers = await asyncio.gather(*calls)
         refused = ["as many calls under way as one person may have" in answer for answer in answers]
