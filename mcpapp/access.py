@@ -95,6 +95,8 @@ async def decide(access: Access, identity: Identity) -> Decision:
     Raises:
         django.db.Error: the database does not answer.
     """
+    if not access.asks_about_the_person:
+        return _by_scopes(access, identity)
     return (await decide_all([access], identity))[0]
 
 

@@ -98,12 +98,12 @@ class ResourceServer:
             await self._lifespan(receive, send)
             return
         headers = RequestHeaders(scope)
-        host = headers.get("host") or ""
+        host = headers.get(b"host") or ""
         if len(host) > 260 or not _is_served(host, self._allowed_hosts):
             # A page that rebinds its own name to this address must not get further (MCP transports, DNS rebinding).
             await refusal(421, "This host name is not served here.")(scope, receive, send)
             return
-        if "origin" in headers:
+        if b"origin" in headers.first:
             await self._guarded(scope, receive, send)
         else:
             await self._serve(headers, scope, receive, _varying(send))
@@ -115,13 +115,13 @@ class ResourceServer:
 
     async def _serve(self, headers: RequestHeaders, scope: Scope, receive: Receive, send: Send) -> None:
         """Check the request and answer it, or let the SDK."""
-        if not self._origin_allowed(headers.get("origin")):
+        if not self._origin_allowed(headers.get(b"origin")):
             await refusal(403, "This web origin may not call the server.")(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
             await Response(status_code=204, headers={"Allow": ", ".join(_METHODS)})(scope, receive, send)
             return
-        resource = self._resource_for(headers.get("host") or "")
+        resource = self._resource_for(headers.get(b"host") or "")
         identity = await authenticate(headers, resource, self._verifier)
         if isinstance(identity, Response):
             await self._brake.refuse()
@@ -157,7 +157,7 @@ class ResourceServer:
         if self._fast_path is not None and (call := self._fast_path.understood(headers, body)) is not None:
             await self._fast_path.answer(call, identity, headers, scope, body.receive, send)
             return
-        session, request_id = headers.get("mcp-session-id"), _request_id(body.message)
+        session, request_id = headers.get(b"mcp-session-id"), _request_id(body.message)
         if session and request_id is not None:
             await self._serve_in_session(session, identity, request_id, scope, body.receive, send)
         else:

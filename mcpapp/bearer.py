@@ -53,7 +53,7 @@ async def authenticate(headers: RequestHeaders, resource: str, verifier: Verifie
 
     Without a token: nobody, if the site has public tools; otherwise a challenge without an error code (RFC 6750 §3.1).
     """
-    sent = headers.all("authorization")
+    sent = headers.all(b"authorization")
     if not sent:
         return nobody(resource) if conf.anonymous_tools() else challenge(resource, scopes=conf.default_scopes())
     try:

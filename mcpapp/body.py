@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from functools import cached_property
 from typing import Any
 
 from pydantic_core import from_json
@@ -17,6 +16,9 @@ BODY_SECONDS = 30
 """How long a body may take to arrive: it is kept in memory."""
 
 
+_UNREAD = object()
+
+
 class Body:
     """What has arrived of a body: all of it, or as much as shows that it is too large."""
 
@@ -25,6 +27,7 @@ class Body:
         self.is_complete = is_complete
         self.is_strict = True
         """Whether `message` was decoded as UTF-8 by the rules, so that every reader finds the same."""
+        self._message: Any = _UNREAD
         self._receive = receive
         self._messages: list[Message] = [{"type": "http.request", "body": content, "more_body": not is_complete}]
 
@@ -67,14 +70,17 @@ class Body:
         if not self._messages:
             return await self._receive()
         self.content = b""
-        self.__dict__.pop("message", None)
+        self._message = None
         return self._messages.pop()
 
-    @cached_property
+    @property
     def message(self) -> Any:
         """The decoded JSON; None for what is none, or is not whole."""
-        if not self.is_complete:
-            return None
+        if self._message is _UNREAD:
+            self._message = self._decoded() if self.is_complete else None
+        return self._message
+
+    def _decoded(self) -> Any:
         try:
             return from_json(self.content)
         except ValueError:

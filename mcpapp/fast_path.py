@@ -106,21 +106,21 @@ class FastPath:
         self._otel, self._boundary = server.middleware[:2]
         self._runner: ServerRunner[Any] = ServerRunner(server._lowlevel_server, cast(Any, None), None)
         self._server_info = server._lowlevel_server.server_info_stamp
-        self._versions = frozenset(
-            (*MODERN_PROTOCOL_VERSIONS, *(() if conf.sessions() else HANDSHAKE_PROTOCOL_VERSIONS))
-        )
+        older = () if conf.sessions() else HANDSHAKE_PROTOCOL_VERSIONS
+        self._versions = {version.encode(): version for version in (*MODERN_PROTOCOL_VERSIONS, *older)}
         self._good_metas: dict[tuple[str, str], None] = {}
 
     # --- Which calls ------------------------------------------------------------------------------------------
 
     def understood(self, headers: RequestHeaders, body: Body) -> PlainCall | None:
         """Return the plain call that a request is, None if it is anything else."""
-        version = headers.get("mcp-protocol-version")
+        sent = headers.first
+        version = self._versions.get(sent.get(b"mcp-protocol-version", b""))
         if (
-            version not in self._versions
+            version is None
             or headers.has_repeated
-            or not _takes_both(headers.get("accept") or "")
-            or headers.get("content-type") != "application/json"
+            or sent.get(b"content-type") != b"application/json"
+            or not _takes_both(sent.get(b"accept", b""))
         ):
             return None
         message = body.message
@@ -141,7 +141,7 @@ class FastPath:
         if tool is None or type(arguments) is not dict:
             return None
         is_modern = version in MODERN_PROTOCOL_VERSIONS
-        if is_modern and not (headers.get("mcp-method") == METHOD and headers.get("mcp-name") == name):
+        if is_modern and not (sent.get(b"mcp-method") == b"tools/call" and sent.get(b"mcp-name") == tool.name.encode()):
             return None
         if not self._is_good(params, version, is_modern):
             return None
@@ -152,13 +152,13 @@ class FastPath:
         meta = params.get("_meta")
         if meta is None:
             return not is_modern and "_meta" not in params
+        key = (version, repr(meta))
+        if key in self._good_metas:
+            return True
         if type(meta) is not dict or not meta.keys() <= (_META_KEYS | _TRACE_KEYS if _is_tracing() else _META_KEYS):
             return False
         if is_modern and not (meta.get(PROTOCOL_VERSION_META_KEY) == version and CLIENT_CAPABILITIES_META_KEY in meta):
             return False
-        key = (version, repr(meta))
-        if key in self._good_metas:
-            return True
         try:
             methods.validate_client_request(METHOD, version, params)
             CallToolRequestParams.model_validate(params, by_name=False)
@@ -207,7 +207,7 @@ class FastPath:
 
     async def _traced(self, call: PlainCall, identity: Identity, headers: RequestHeaders, scope: Scope) -> Any:
         """Run it in a span, if the site has set OpenTelemetry up; otherwise a span is nothing, and costs as much."""
-        language = language_of(headers.get("accept-language"))
+        language = language_of(headers.get(b"accept-language"))
 
         async def run(_: Any = None) -> Any:
             return await run_as_caller(METHOD, identity, language, call.size, self._run(call, scope))
@@ -300,14 +300,14 @@ def _is_tracing() -> bool:
     return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
-def _takes_both(accept: str) -> bool:
+def _takes_both(accept: bytes) -> bool:
     """Return whether a client takes JSON and event streams, both by name, and says so in a few words."""
     return len(accept) <= _MAXIMUM_ACCEPT_LENGTH and _names_both(accept)
 
 
 @lru_cache(maxsize=256)
-def _names_both(accept: str) -> bool:
-    taken = {part.strip() for part in accept.lower().split(",")}
+def _names_both(accept: bytes) -> bool:
+    taken = {part.strip() for part in accept.decode("latin-1").lower().split(",")}
     return {"application/json", "text/event-stream"} <= taken
 
 
@@ -317,6 +317,7 @@ def _is_plain(tool: Tool) -> bool:
         tool.context_kwarg is None
         and not tool.resolved_params
         and not x_mcp_header_map(tool.parameters)
+        and tool.name.isascii()
         and not tool.name.startswith("=?")  # a header that may be an encoding of something else
     )
 

@@ -80,6 +80,18 @@ class Metadata(FuncMetadata):
     def _output_adapter(self, output_model: Any) -> TypeAdapter[Any]:
         return self.kept_adapter
 
+    @cached_property
+    def written_as_json(self) -> frozenset[str]:
+        """The arguments that some clients send as JSON in a text: those that are no text."""
+        fields = self.arg_model.model_fields.items()
+        return frozenset(key for name, one in fields if one.annotation is not str for key in (name, one.alias) if key)
+
+    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments, decoded where they are JSON in a text; the SDK looks at every field for that."""
+        if any(type(value) is str and key in self.written_as_json for key, value in data.items()):
+            return super().pre_parse_json(data)
+        return data
+
     def convert_result(self, result: Any) -> Any:
         """Return what a function returned as the result of a call, as the SDK does."""
         if isinstance(result, CallToolResult):
