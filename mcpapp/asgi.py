@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from typing import Any
@@ -47,6 +47,7 @@ logger = logging.getLogger(__name__)
 ANONYMOUS_BODY_BYTES = 64 * 1024
 """How much is read of a caller who has not signed in: decoding megabytes takes seconds of everybody's time."""
 _LOOPBACK_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
+_VARY = (b"vary", b"Origin")
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 
 
@@ -59,7 +60,7 @@ class ResourceServer:
         self.catalog = discover()
         self.path = urlsplit(conf.resources()[0]).path
         self._allowed_hosts = _allowed_hosts()
-        self._resource_for = lru_cache(maxsize=256)(conf.resource_for)
+        self._resource_of_host = lru_cache(maxsize=256)(self._look_up_host)
         self._has_sessions = conf.sessions()
         self._maximum_body_bytes = conf.maximum_body_bytes()
         self._server: MCPServer[Any] | None = None
@@ -98,15 +99,14 @@ class ResourceServer:
             await self._lifespan(receive, send)
             return
         headers = RequestHeaders(scope)
-        host = headers.get(b"host") or ""
-        if len(host) > 260 or not _is_served(host, self._allowed_hosts):
+        if self._resource_of(headers) is None:
             # A page that rebinds its own name to this address must not get further (MCP transports, DNS rebinding).
             await refusal(421, "This host name is not served here.")(scope, receive, send)
             return
         if b"origin" in headers.first:
             await self._guarded(scope, receive, send)
         else:
-            await self._serve(headers, scope, receive, _varying(send))
+            await self._serve(headers, scope, receive, _Varying(send))
 
     # --- One request -----------------------------------------------------------------------------------
 
@@ -121,7 +121,8 @@ class ResourceServer:
         if scope["method"] == "OPTIONS":
             await Response(status_code=204, headers={"Allow": ", ".join(_METHODS)})(scope, receive, send)
             return
-        resource = self._resource_for(headers.get(b"host") or "")
+        resource = self._resource_of(headers)
+        assert resource is not None  # noqa: S101  (asked before)
         identity = await authenticate(headers, resource, self._verifier)
         if isinstance(identity, Response):
             await self._brake.refuse()
@@ -212,6 +213,15 @@ class ResourceServer:
             return refusal(503, "The database does not answer; try again shortly.", {"Retry-After": "5"})
         return _step_up(identity, wanted.access.scopes) if decision is Decision.NEEDS_SCOPES else None
 
+    def _resource_of(self, headers: RequestHeaders) -> str | None:
+        """Return the resource that a request is for; None if its host name is not served here."""
+        host = headers.first.get(b"host", b"")
+        return self._resource_of_host(host) if len(host) <= 260 else None
+
+    def _look_up_host(self, host: bytes) -> str | None:
+        name = host.decode("latin-1")
+        return conf.resource_for(name) if validate_host(split_domain_port(name)[0], self._allowed_hosts) else None
+
     # --- Origins ---------------------------------------------------------------------------------------
 
     def _own_origins(self) -> frozenset[str]:
@@ -269,20 +279,18 @@ def _allowed_hosts() -> tuple[str, ...]:
     return tuple(settings.ALLOWED_HOSTS)
 
 
-@lru_cache(maxsize=256)
-def _is_served(host: str, allowed_hosts: tuple[str, ...]) -> bool:
-    return validate_host(split_domain_port(host)[0], allowed_hosts)
+class _Varying:
+    """Adds what CORSMiddleware adds for a request that no web page made, which is most: caches must ask for others."""
 
+    __slots__ = ("_send",)
 
-def _varying(send: Send) -> Send:
-    """Add what CORSMiddleware adds for a request that no web page made, which is most: caches must ask for others."""
+    def __init__(self, send: Send) -> None:
+        self._send = send
 
-    async def send_varying(message: Message) -> None:
+    def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), (b"vary", b"Origin")]
-        await send(message)
-
-    return send_varying
+            message["headers"] = [*message.get("headers", ()), _VARY]
+        return self._send(message)
 
 
 def _is_open(message: Any, wanted: Definition | None) -> bool:

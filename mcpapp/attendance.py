@@ -6,11 +6,12 @@ Nearly every call is over before anybody has to look after it, so that begins on
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 from starlette.types import Receive
 
+from mcpapp.eagerly import eagerly
 from mcpapp.interruption import Interruption
 
 UNATTENDED_SECONDS = 0.05
@@ -24,21 +25,25 @@ class ClientLeft(Exception):
     """Nobody waits for the answer any more."""
 
 
-async def attended(work: Awaitable[T], receive: Receive, keep_alive: Callable[[], Awaitable[None]]) -> T:
+async def attended(work: Coroutine[Any, Any, T], receive: Receive, keep_alive: Callable[[], Awaitable[None]]) -> T:
     """Return what `work` returns; `keep_alive` is awaited every `PING_SECONDS` until then.
 
     Raises:
         ClientLeft: the client closed the connection, and the work was cancelled.
     """
-    attendant = _Attendant(receive, keep_alive)
-    try:
-        return await work
-    except asyncio.CancelledError:
-        if attendant.interruption.is_cause():
-            raise ClientLeft from None
-        raise
-    finally:
-        await attendant.stop()
+
+    async def attend(rest: Awaitable[T]) -> T:
+        attendant = _Attendant(receive, keep_alive)
+        try:
+            return await rest
+        except asyncio.CancelledError:
+            if attendant.interruption.is_cause():
+                raise ClientLeft from None
+            raise
+        finally:
+            await attendant.stop()
+
+    return await eagerly(work, attend)
 
 
 class _Attendant:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
+from collections.abc import Awaitable
 from typing import Any
 
 from pydantic_core import from_json
 from starlette.types import Message, Receive
 
 from mcpapp.attendance import ClientLeft
-from mcpapp.interruption import Interruption
+from mcpapp.eagerly import eagerly
+from mcpapp.interruption import in_time
 
 BODY_SECONDS = 30
 """How long a body may take to arrive: it is kept in memory."""
@@ -39,17 +40,7 @@ class Body:
             ClientLeft: it will never arrive; starlette would raise, which servers log with a traceback each time.
             TimeoutError: it did not arrive within `BODY_SECONDS`.
         """
-        interruption = Interruption()
-        timer = interruption.after(BODY_SECONDS)
-        try:
-            return await cls._read(receive, most)
-        except asyncio.CancelledError:
-            if interruption.is_cause():
-                raise TimeoutError from None
-            raise
-        finally:
-            timer.cancel()
-            interruption.close()
+        return await eagerly(cls._read(receive, most), _in_time)
 
     @classmethod
     async def _read(cls, receive: Receive, most: int) -> Body:
@@ -90,3 +81,7 @@ class Body:
             return json.loads(self.content)
         except (ValueError, RecursionError):
             return None
+
+
+async def _in_time(reading: Awaitable[Body]) -> Body:
+    return await in_time(reading, BODY_SECONDS)

@@ -25,7 +25,8 @@ from django.utils.translation import gettext as _
 from mcpapp import conf
 from mcpapp.access import BadDeclaration
 from mcpapp.database import has_slot, holding_slot, slots
-from mcpapp.interruption import Interruption
+from mcpapp.eagerly import eagerly
+from mcpapp.interruption import TookTooLong, in_time
 from mcpapp.turns import Turn, may_ask
 
 logger = logging.getLogger(__name__)
@@ -113,28 +114,28 @@ def prepared(
     async def run_on_loop(*args: Any, **kwargs: Any) -> Any:
         if own_slots is None:
             return await function(*args, **kwargs)
-        async with Turn(own_slots) if asks else own_slots:
+        if asks:
+            async with Turn(own_slots):
+                return await function(*args, **kwargs)
+        await own_slots.acquire()
+        try:
             return await function(*args, **kwargs)
+        finally:
+            own_slots.release()
 
     run_unlimited = run_on_loop if inspect.iscoroutinefunction(function) else run_in_turn
 
-    async def run_in_time(*args: Any, **kwargs: Any) -> Any:
-        interruption = Interruption()
-        timer = interruption.after(timeout)
+    async def run_in_time(rest: Awaitable[Any]) -> Any:
         try:
-            return await run_unlimited(*args, **kwargs)
-        except asyncio.CancelledError:
-            if interruption.is_cause():
-                raise failure(_out_of_time(timeout)) from None
-            raise
-        finally:
-            timer.cancel()
-            interruption.close()
+            return await in_time(rest, timeout)
+        except TookTooLong:
+            raise failure(_out_of_time(timeout)) from None
 
     @functools.wraps(function)
     async def run(*args: Any, **kwargs: Any) -> Any:
         try:
-            return await (run_in_time(*args, **kwargs) if timeout else run_unlimited(*args, **kwargs))
+            work = run_unlimited(*args, **kwargs)
+            return await (eagerly(work, run_in_time) if timeout else work)
         except _TOLD as error:
             raise failure(_told(error)) from error
         except asyncio.CancelledError as error:

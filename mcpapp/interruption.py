@@ -6,8 +6,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
+from typing import TypeVar
 
 _INSIST_SECONDS = 0.1
+
+T = TypeVar("T")
+
+
+class TookTooLong(TimeoutError):
+    """It was interrupted because its time was over; no other TimeoutError is this one."""
 
 
 class Interruption:
@@ -64,3 +72,22 @@ class Interruption:
             self._count -= 1
             self._task.uncancel()
         return taken
+
+
+async def in_time(work: Awaitable[T], seconds: float) -> T:
+    """Return what `work` returns.
+
+    Raises:
+        TookTooLong: it did, and was interrupted.
+    """
+    interruption = Interruption()
+    timer = interruption.after(seconds)
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if interruption.is_cause():
+            raise TookTooLong from None
+        raise
+    finally:
+        timer.cancel()
+        interruption.close()
