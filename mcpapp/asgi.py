@@ -114,7 +114,7 @@ class ResourceServer:
         await self._serve(RequestHeaders(scope), scope, receive, send)
 
     async def _serve(self, headers: RequestHeaders, scope: Scope, receive: Receive, send: Send) -> None:
-        """Check the request and answer it, or let the SDK."""
+        """Check where a request comes from, and from whom."""
         if not self._origin_allowed(headers.get(b"origin")):
             await refusal(403, "This web origin may not call the server.")(scope, receive, send)
             return
@@ -128,14 +128,19 @@ class ResourceServer:
             await self._brake.refuse()
             await identity(scope, receive, send)
             return
-        if scope["method"] != "POST" and not self._has_sessions:
+        if scope["method"] == "POST":
+            await self._serve_message(headers, identity, scope, receive, send)
+        elif self._has_sessions:
+            await self._hand_over(identity, scope, receive, send)
+        else:
             # Without sessions there is no stream to open and nothing to delete; clients take the 405 as that.
             response = refusal(405, "Without sessions this endpoint takes POST only.", {"Allow": "POST, OPTIONS"})
             await response(scope, receive, send)
-            return
-        if scope["method"] != "POST":
-            await self._hand_over(identity, scope, receive, send)
-            return
+
+    async def _serve_message(
+        self, headers: RequestHeaders, identity: Identity, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Read what a caller sends and answer it, or let the SDK."""
         most = self._maximum_body_bytes
         if identity.is_anonymous:
             most = min(ANONYMOUS_BODY_BYTES, most)
