@@ -66,10 +66,14 @@ def check_token_lookup(**_: Any) -> list[CheckMessage]:
 @register
 def check_tool_modules(**_: Any) -> list[CheckMessage]:
     """The modules with tools must exist."""
+    from mcpapp.registry import Duplicate
+
     problems: list[CheckMessage] = []
     for name in conf.tool_modules():
         try:
             import_string(f"{name}.__name__")
+        except (BadDeclaration, Duplicate):
+            pass  # `check_declarations` says what is wrong with it, and where
         except ImportError as error:
             problems.append(Error(f"MCPAPP['TOOL_MODULES'] has {name!r}: {error}", id="mcpapp.E006"))
     return problems
@@ -91,11 +95,14 @@ def check_anonymous_callers(**_: Any) -> list[CheckMessage]:
 
 @register
 def check_declarations(**_: Any) -> list[CheckMessage]:
-    """What is declared contradicts neither itself nor another, and every scope it needs can be granted."""
+    """What is declared contradicts neither itself nor another, can be served, and needs scopes that can be granted."""
     from mcpapp.registry import Duplicate, discover  # imports the apps' modules, which import models
+    from mcpapp.server import build_server
+    from mcpapp.verifier import Verifier
 
     try:
         catalog = discover()
+        build_server(catalog, Verifier())
     except (BadDeclaration, Duplicate) as error:
         return [Error(f"{_place_of(error)}{error}", id="mcpapp.E009")]
     known = set(conf.scopes_supported())

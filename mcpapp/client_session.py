@@ -6,19 +6,25 @@ a call which waits for a person keeps nobody else from being served.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, TypeVar
 
 import mcp_types as types
+from django.utils.translation import gettext as _
 from mcp.server.connection import Connection
 from mcp.server.context import ServerRequestContext
 from mcp.server.session import ServerSession
+from mcp.shared.exceptions import MCPError, NoBackChannelError
 from mcp.shared.message import ServerMessageMetadata
+from mcp_types import INVALID_REQUEST
 from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import BaseModel
 
 from mcpapp import conf
 from mcpapp.database import has_slot
 from mcpapp.turns import turn_given_up
+
+logger = logging.getLogger(__name__)
 
 ResultT = TypeVar("ResultT", bound=BaseModel)
 
@@ -69,18 +75,31 @@ class ClientSession(ServerSession):
 
         Raises:
             CannotAsk: in a plain function, whose thread, database connection and transaction would wait as well.
-            MCPError: the client answered with an error, or cannot be asked on this connection.
+            MCPError: the client answered with an error, or cannot be asked on this connection; the log says why.
         """
         if has_slot():
             raise CannotAsk(
                 "A plain def cannot ask in the middle of its call, because its thread and database connection would "
                 "wait for a person. Make it an async def, or ask before it runs: with a parameter annotated "
-                "Annotated[T, Resolve(function)], or by returning an InputRequiredResult."
+                "Annotated[T, Resolve(function)], or, for clients of protocol 2026-07-28 alone, by returning an "
+                "InputRequiredResult."
             )
-        async with turn_given_up():
-            return await super().send_request(
-                request, result_type, request_read_timeout_seconds, metadata, progress_callback
+        try:
+            async with turn_given_up():
+                return await super().send_request(
+                    request, result_type, request_read_timeout_seconds, metadata, progress_callback
+                )
+        except NoBackChannelError as error:
+            logger.warning(
+                "A call was to ask its client in the middle (%s), which cannot be done in protocol %s here. With a "
+                "parameter annotated Annotated[T, Resolve(function)] it asks every client that can be asked; older "
+                "ones need MCPAPP['SESSIONS'] for that.",
+                error.method,
+                self.protocol_version,
             )
+            raise MCPError(
+                code=INVALID_REQUEST, message=_("Your client cannot be asked on this connection.")
+            ) from error
 
     async def send_log_message(
         self, level: types.LoggingLevel, data: Any, logger: str | None = None, related_request_id: Any = None

@@ -23,10 +23,17 @@ def resource_updated(uri: str, *, user: Any = None) -> None:
     who would hear of it: what the function refuses them, they are told nothing of.
 
     Raises:
-        ValueError: the URI is empty, has control characters, or is longer than 2048 bytes.
+        ValueError: the URI is empty, has control characters, or is longer than 2048 bytes; `user` is nobody who is
+            stored.
         django.db.Error: the database does not answer.
     """
-    send(ResourceUpdated(uri) if user is None else PersonsResourceUpdated(uri, str(user.pk)))
+    if user is None:
+        send(ResourceUpdated(uri))
+        return
+    key = getattr(user, "pk", None)
+    if key is None:
+        raise ValueError(f"user is a person who is stored, an instance of AUTH_USER_MODEL, not {user!r}.")
+    send(PersonsResourceUpdated(uri, str(key)))
 
 
 @async_unsafe("Use aresources_changed() in asynchronous code.")

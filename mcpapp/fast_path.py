@@ -6,7 +6,7 @@ same checks are made, the same registered tool runs behind the same rules, and t
 certainly plain goes the SDK's way (`FastPath.understood` returns None): other methods, odd headers, tools that talk to
 their client, errors of the protocol, hooks that are not known here.
 
-What is used of the SDK beyond its public names is in this file alone: `fits` looks whether it is there, and
+What this needs of the SDK beyond its public names is in this file: `fits` looks whether hooks are as expected, and
 tests/mcpapp/test_fast_path.py sends hundreds of requests both ways and compares the answers.
 """
 
@@ -73,8 +73,6 @@ _MAXIMUM_KEPT_METAS = 256
 _MAXIMUM_KEPT_META_LENGTH = 2000
 _MAXIMUM_ACCEPT_LENGTH = 500
 """Longer ones are not kept: uvicorn sets no bound to a header."""
-_NO_CONTEXT = cast(Any, object())
-"""For tools that take none; the SDK would make one otherwise, which costs as much as a tool."""
 _STREAM_HEADERS = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"connection", b"keep-alive"),
@@ -217,7 +215,7 @@ class FastPath:
     async def _run(self, call: PlainCall, scope: Scope) -> dict[str, Any]:
         """Return the result as it is sent."""
         try:
-            result = await self._server.call_tool(call.tool.name, call.arguments, _NO_CONTEXT)
+            result = await self._server.call_tool(call.tool.name, call.arguments, _WithoutContext(call.version))
         except MCPError:
             raise
         except Exception as error:
@@ -252,6 +250,15 @@ class FastPath:
     def _wire(self, call: PlainCall, result: Any) -> dict[str, Any]:
         """Return any result as it is sent."""
         return self._runner._serialize(METHOD, call.version, result)
+
+
+class _WithoutContext:
+    """What a tool gets that takes no context; the SDK would make one otherwise, which costs as much as a tool."""
+
+    __slots__ = ("protocol_version",)
+
+    def __init__(self, version: str) -> None:
+        self.protocol_version = version
 
 
 class _Raising:

@@ -285,6 +285,13 @@ def _checked(
             raise BadDeclaration(f"{_place_of(function)}: there is no argument {name!r} to complete (it has {known}).")
         if not callable(completer):
             raise BadDeclaration(f"{_place_of(function)}: what completes {name!r} is a function, not {completer!r}.")
+        try:
+            inspect.signature(completer).bind("", {})
+        except ValueError:  # nobody knows the signature of some builtins
+            pass
+        except TypeError as error:
+            text = f"what completes {name!r} takes what was typed and a dict of the other arguments"
+            raise BadDeclaration(f"{_place_of(function)}: {text}, but {completer!r} does not: {error}.") from error
     return dict(completions or {})
 
 

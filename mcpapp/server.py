@@ -16,15 +16,18 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ResourceError, ToolError, UnexpectedResourceError
 from mcp.server.mcpserver.prompts import Prompt
+from mcp.server.mcpserver.resolve import find_resolved_parameters
 from mcp.server.mcpserver.tools import Tool
 from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.shared.exceptions import MCPError
 from mcp_types import (
     INTERNAL_ERROR,
     INVALID_PARAMS,
+    INVALID_REQUEST,
     CallToolResult,
     CompleteRequestParams,
     CompleteResult,
+    InputRequiredResult,
     PromptReference,
     SetLevelRequestParams,
     SubscribeRequestParams,
@@ -35,6 +38,7 @@ from mcp_types import Prompt as ListedPrompt
 from mcp_types import Resource as ListedResource
 from mcp_types import ResourceTemplate as ListedTemplate
 from mcp_types import Tool as ListedTool
+from mcp_types.version import MODERN_PROTOCOL_VERSIONS
 from pydantic import AnyUrl, TypeAdapter
 
 from mcpapp import calls, completion, conf
@@ -142,6 +146,8 @@ class Server(MCPServer[Any]):
                 added = self._tool_manager.get_tool(definition.name)
                 if added is not None:
                     added.fn_metadata = Metadata.of(added.fn_metadata)
+            case ResourceDefinition() | PromptDefinition() if find_resolved_parameters(definition.function):
+                raise BadDeclaration("Resolve(...) is for tools; this asks by returning an InputRequiredResult.")
             case ResourceDefinition():
                 run = _guarded(definition, _protocol_error)
                 self.resource(definition.uri, mime_type=definition.mime_type, **known)(run)
@@ -179,7 +185,7 @@ class Server(MCPServer[Any]):
             UnexpectedToolError: it crashed.
         """
         await _admit(self._catalog.tools.get(name), ToolError)
-        return await super().call_tool(name, arguments, context)
+        return require_rounds(await super().call_tool(name, arguments, context), context)
 
     async def read_resource(self, uri: AnyUrl | str, context: Any = None) -> Any:
         """Read a resource, if this caller may.
@@ -189,7 +195,7 @@ class Server(MCPServer[Any]):
             ResourceError: there is none, or it failed.
         """
         await _admit(self._catalog.resource_at(str(uri)), _protocol_error)
-        return await super().read_resource(uri, context)
+        return require_rounds(await super().read_resource(uri, context), context)
 
     async def _can_read(self, uri: str, ctx: ServerRequestContext[Any, Any]) -> bool:
         """Return whether reading a URI gives this caller anything.
@@ -215,7 +221,7 @@ class Server(MCPServer[Any]):
         """
         await _admit(self._catalog.prompts.get(name), _protocol_error)
         try:
-            return await super().get_prompt(name, arguments, context)
+            return require_rounds(await super().get_prompt(name, arguments, context), context)
         except ValueError as error:  # the SDK's; older clients would get no JSON-RPC code for it
             if error.__cause__ is not None and error.__cause__.__cause__ is not None:
                 logger.exception("Prompt %r raised an unexpected exception", name)
@@ -283,6 +289,19 @@ def build_server(catalog: Catalog, verifier: Verifier | None = None) -> Server:
         request_state_security=request_state_security(),
         log_level="WARNING",
     )
+
+
+def require_rounds(result: Any, context: Any) -> Any:
+    """Return what was returned, if it is no question, or one that can be put to this client.
+
+    Raises:
+        MCPError: it is a question between two rounds of a call, and the client's protocol has no rounds.
+    """
+    version = getattr(context, "protocol_version", None)
+    if isinstance(result, InputRequiredResult) and version is not None and version not in MODERN_PROTOCOL_VERSIONS:
+        text = _("This has to ask you something first, which your client can do in protocol %s or newer.")
+        raise MCPError(code=INVALID_REQUEST, message=text % MODERN_PROTOCOL_VERSIONS[0])
+    return result
 
 
 _admitted: ContextVar[Definition | None] = ContextVar("mcpapp_admitted", default=None)

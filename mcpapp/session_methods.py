@@ -55,7 +55,7 @@ class SessionMethods:
     async def set_level(self, ctx: Context, params: types.SetLevelRequestParams) -> types.EmptyResult:
         """Set from which level on the client gets log messages (`logging/setLevel`)."""
         session = ctx.session
-        assert isinstance(session, ClientSession)  # noqa: S101  (`mcpapp.server.with_caller`)
+        assert isinstance(session, ClientSession)  # noqa: S101  (`mcpapp.callers.with_caller`)
         session.set_log_level(params.level)
         return EMPTY()
 
@@ -138,5 +138,5 @@ class SessionMethods:
 
 def _connection(ctx: Context) -> Connection:
     session = ctx.session
-    assert isinstance(session, ClientSession)  # noqa: S101  (`mcpapp.server.with_caller`)
+    assert isinstance(session, ClientSession)  # noqa: S101  (`mcpapp.callers.with_caller`)
     return session.connection

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from mcp.server.mcpserver.resolve import Resolve
 
 from authapp import checks as authapp_checks
 from mcpapp import checks as mcpapp_checks
 from mcpapp import registry
+
+
+def ask_about_a_loan(loan: int) -> str:
+    return ""
 
 
 def ids(messages: list[Any]) -> list[str]:
@@ -118,6 +123,20 @@ def test_a_contradiction_in_a_module_of_tools_is_told_with_its_line(
     (problem,) = mcpapp_checks.check_declarations()
     assert problem.id == "mcpapp.E009"
     assert "broken_tools.py, line 4" in problem.msg
+    assert mcpapp_checks.check_tool_modules() == [], "it is told once"
+
+
+def test_what_cannot_be_served_is_an_error_of_the_check_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    registry.discover()
+    monkeypatch.setattr(registry, "_catalog", registry.Catalog({}, {}, {}))
+
+    @registry.tool("give-back")
+    def give_back(loan_id: int, sure: Annotated[str, Resolve(ask_about_a_loan)]) -> None: ...
+
+    (problem,) = mcpapp_checks.check_declarations()
+    assert problem.id == "mcpapp.E009"
+    assert "give-back" in problem.msg
+    assert "'loan'" in problem.msg
 
 
 def test_one_name_twice_in_one_module_is_a_duplicate(monkeypatch: pytest.MonkeyPatch) -> None:

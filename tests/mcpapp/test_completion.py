@@ -254,6 +254,8 @@ def test_a_completion_for_an_argument_that_there_is_not_is_a_bad_declaration(cat
     not_one: Any = ["park"]
     with pytest.raises(BadDeclaration, match="is a function"):
         prompt("p", completions={"word": not_one})(text)
+    with pytest.raises(BadDeclaration, match="a dict of the other arguments"):
+        prompt("p", completions={"word": lambda value: []})(text)  # type: ignore[misc, arg-type]
     with pytest.raises(TypeError):
         tool("t", completions={})  # type: ignore[call-arg]  # MCP completes no arguments of tools
     prompt("p", completions={"word": words})(text)

@@ -150,8 +150,9 @@ async def test_an_async_function_asks_the_person_in_a_session_of_the_older_proto
 
 @pytest.mark.parametrize(("era", "with_sessions"), [("legacy", False), (MODERN, False), (MODERN, True)])
 async def test_where_no_question_can_be_asked_the_call_ends_with_an_error(
-    catalog: Catalog, token: str, settings: Any, era: str, with_sessions: bool
+    catalog: Catalog, token: str, settings: Any, era: str, with_sessions: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
+    """The client is told in words that it can show, whoever runs the site what to do about it."""
     settings.MCPAPP = {**settings.MCPAPP, "SESSIONS": with_sessions}
 
     @tool("ask")
@@ -163,8 +164,8 @@ async def test_where_no_question_can_be_asked_the_call_ends_with_an_error(
         async with serving() as endpoint:
             params = {"name": "ask", "arguments": {}}
             answer = payload(await send(endpoint, token, "tools/call", params, era=era))
-            assert "asked" not in str(answer)
-            assert "error" in answer or answer["result"]["isError"]
+            assert answer["error"]["message"] == "Your client cannot be asked on this connection."
+            assert "MCPAPP['SESSIONS']" in caplog.text
 
 
 async def test_a_plain_function_does_not_keep_its_thread_waiting_for_a_person(

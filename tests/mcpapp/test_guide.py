@@ -10,7 +10,9 @@ from typing import Any
 import mcp_types
 import pytest
 from asgiref.sync import sync_to_async
+from mcp.server.subscriptions import ResourcesListChanged
 
+from mcpapp.bus import PersonsResourceUpdated
 from mcpapp.identity import current_user
 from mcpapp.registry import Catalog
 from tests.conftest import ROOT
@@ -108,3 +110,17 @@ async def test_the_examples_report_progress_ask_the_person_and_complete_an_argum
         assert (await client.complete(ref, {"name": "genre", "value": "po"})).completion.values == ["Poem"]
         content: Any = (await client.read_resource("books://Poem")).contents[0]
         assert "If" in content.text
+
+
+async def test_the_example_tells_the_person_whose_loan_was_deleted(monkeypatch: pytest.MonkeyPatch, alice: Any) -> None:
+    guide = (ROOT / "docs" / "adding-a-tool.md").read_text(encoding="utf-8")
+    section = guide.partition("## Telling clients that something changed")[2].partition("\n## ")[0]
+    (example,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    module = types.ModuleType("library.loans")
+    exec(compile(example, "docs/adding-a-tool.md", "exec"), module.__dict__)  # noqa: S102  (our own document)
+    told: list[Any] = []
+    monkeypatch.setattr("mcpapp.events.send", told.append)
+    loan = types.SimpleNamespace(pk=7, reader=alice)
+    loan.delete = lambda: setattr(loan, "pk", None)
+    await sync_to_async(module.give_back)(loan)
+    assert told == [PersonsResourceUpdated("loan://7", str(alice.pk)), ResourcesListChanged()]

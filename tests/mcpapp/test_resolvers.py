@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from mcpapp.access import BadDeclaration
 from mcpapp.identity import current_user
-from mcpapp.registry import Catalog, tool
+from mcpapp.registry import Catalog, prompt, resource, tool
 from tests.mcpapp.helpers import MODERN, make_token, message, payload, serving
 from tests.mcpapp.test_rounds import use
 
@@ -105,6 +105,20 @@ async def test_nothing_is_resolved_for_who_may_not_use_the_tool(catalog: Catalog
         assert (await use(endpoint, await sync_to_async(make_token)(bob), use=what))["result"]["isError"]
         assert not (await use(endpoint, token, use=what))["result"].get("isError")
     assert ran == ["alice"]
+
+
+@pytest.mark.parametrize("kind", ["prompt", "template"])
+async def test_only_tools_have_resolvers(catalog: Catalog, kind: str) -> None:
+    def ask() -> str:
+        return ""
+
+    def function(word: str, value: Annotated[str, Resolve(ask)] = "") -> str:
+        return value
+
+    (prompt("p") if kind == "prompt" else resource("books://{word}"))(function)
+    with pytest.raises(BadDeclaration, match=r"Resolve\(...\) is for tools"):
+        async with serving():
+            pass
 
 
 async def test_a_resolver_is_a_function(catalog: Catalog) -> None:

@@ -15,7 +15,7 @@ from mcp.server.mcpserver import Context
 
 from authapp.models import Application
 from mcpapp.registry import Catalog, prompt, resource, tool
-from tests.mcpapp.helpers import MODERN, make_token, message, payload, serving
+from tests.mcpapp.helpers import MODERN, make_token, message, payload, send, serving
 from tests.oauth import CALLBACK
 
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
@@ -239,3 +239,22 @@ async def test_each_round_is_decided_anew(catalog: Catalog, alice: Any) -> None:
         assert_accepted(await use(endpoint, token, state))
         await sync_to_async(alice.groups.clear)()
         assert (await use(endpoint, token, state))["result"]["isError"]
+
+
+@pytest.mark.parametrize("name", ["ask", "at-once"])
+async def test_older_clients_which_have_no_rounds_are_told_so(
+    asking: None, token: str, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    @tool("at-once", public=True)
+    async def at_once() -> types.InputRequiredResult:
+        return types.InputRequiredResult(input_requests={"sure": question()})
+
+    async with serving() as endpoint:
+        for method, params in (
+            ("tools/call", {"name": name, "arguments": {}}),
+            ("prompts/get", {"name": "ask"}),
+            ("resources/read", {"uri": "ask://this"}),
+        ):
+            answer = payload(await send(endpoint, token, method, params))
+            assert answer["error"]["message"].endswith("your client can do in protocol 2026-07-28 or newer.")
+    assert "Traceback" not in caplog.text

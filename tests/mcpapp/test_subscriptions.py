@@ -12,7 +12,7 @@ import anyio
 import httpx2
 import pytest
 from asgiref.sync import async_to_sync, sync_to_async
-from django.contrib.auth.models import Group, Permission
+from django.contrib.auth.models import AnonymousUser, Group, Permission
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connections, transaction
 from django.http import Http404
@@ -453,6 +453,12 @@ async def test_no_stream_is_served_where_the_setting_says_none(
 
 
 # --- What is told -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nobody", [5, "alice", AnonymousUser()])
+def test_a_change_is_told_for_a_person_who_is_stored(nobody: Any) -> None:
+    with pytest.raises(ValueError, match="AUTH_USER_MODEL"):
+        events.resource_updated("book://all", user=nobody)
 
 
 @pytest.mark.parametrize("uri", ["", "x" * 2049, "书" * 700, "a\nb", "a\x00b", "a\ud800b"])
