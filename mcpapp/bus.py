@@ -14,6 +14,7 @@ import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from asgiref.sync import sync_to_async
@@ -116,9 +117,17 @@ _running: list[tuple[asyncio.AbstractEventLoop, Bus]] = []
 
 
 def _tell_this_process(event: ServerEvent) -> None:
+    if not _running:
+        _warn_of_silence()
     for loop, bus in list(_running):
         with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(bus.deliver, event)
+
+
+@cache
+def _warn_of_silence() -> None:
+    """Say once what a management command would not notice."""
+    logger.warning("A change was told, and nobody can hear it: this database carries word to no other process.")
 
 
 class Bus:

@@ -455,6 +455,18 @@ async def test_no_stream_is_served_where_the_setting_says_none(
 # --- What is told -------------------------------------------------------------------------------------
 
 
+def test_a_process_that_serves_nobody_says_once_that_nobody_hears(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A management command on SQLite, for example."""
+    monkeypatch.setattr(bus, "_running", [])
+    bus._warn_of_silence.cache_clear()
+    for _ in range(3):
+        bus._tell_this_process(bus.ToolsListChanged())
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "no other process" in caplog.text
+
+
 @pytest.mark.parametrize("nobody", [5, "alice", AnonymousUser()])
 def test_a_change_is_told_for_a_person_who_is_stored(nobody: Any) -> None:
     with pytest.raises(ValueError, match="AUTH_USER_MODEL"):
