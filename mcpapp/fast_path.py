@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
-from mcp.server._otel import OpenTelemetryMiddleware
 from mcp.server.context import ServerRequestContext
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.tools import Tool
@@ -100,10 +99,16 @@ class FastPath:
 
     def __init__(self, server: Server) -> None:
         self._server = server
-        self._tools = {tool.name: tool for tool in server.tools if _is_plain(tool)} if fits(server) else {}
-        self._otel, self._boundary = server.middleware[:2]
-        self._runner: ServerRunner[Any] = ServerRunner(server._lowlevel_server, cast(Any, None), None)
-        self._server_info = server._lowlevel_server.server_info_stamp
+        self._tools: dict[str, Tool] = {}
+        if fits(server):
+            self._tools = {tool.name: tool for tool in server.tools if _is_plain(tool)}
+            self._otel, self._boundary = server.middleware[:2]
+            self._runner: ServerRunner[Any] = ServerRunner(server._lowlevel_server, cast(Any, None), None)
+            self._server_info = server._lowlevel_server.server_info_stamp
+        else:
+            logger.warning(
+                "Calls go the MCP SDK's way, which is slower: the SDK, or what hooks into it, is not as known."
+            )
         older = () if conf.sessions() else HANDSHAKE_PROTOCOL_VERSIONS
         self._versions = {version.encode(): version for version in (*MODERN_PROTOCOL_VERSIONS, *older)}
         self._good_metas: dict[tuple[str, str], None] = {}
@@ -331,12 +336,19 @@ def _is_plain(tool: Tool) -> bool:
 
 def fits(server: MCPServer[Any]) -> bool:
     """Return whether the SDK, and what is hooked into it, are as this module knows them."""
-    lowlevel = server._lowlevel_server
-    handler = lowlevel.get_request_handler(METHOD)
-    hooks = [*map(type, server.middleware[:2]), *server.middleware[2:]]
-    return (
-        hooks == [OpenTelemetryMiddleware, RequestStateBoundary, with_caller]
-        and handler is not None
-        and handler.handler == server._handle_call_tool
-        and lowlevel.cache_hints.get(METHOD) is None
-    )
+    try:
+        lowlevel = server._lowlevel_server
+        handler = lowlevel.get_request_handler(METHOD)
+        otel, boundary, *others = server.middleware
+        return (
+            type(otel).__name__ == "OpenTelemetryMiddleware"
+            and type(boundary) is RequestStateBoundary
+            and others == [with_caller]
+            and handler is not None
+            and handler.handler == server._handle_call_tool
+            and lowlevel.cache_hints.get(METHOD) is None
+            and callable(ServerRunner._serialize)
+            and isinstance(lowlevel.server_info_stamp, dict)
+        )
+    except (AttributeError, ValueError):  # another SDK: it has not these names, or other hooks
+        return False

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+from asgiref.sync import sync_to_async
 
 from mcpapp import registry
+from tests.mcpapp.both_ways import declare_tools
+from tests.mcpapp.helpers import make_token
 
 
 @pytest.fixture
@@ -14,3 +19,15 @@ def catalog(monkeypatch: pytest.MonkeyPatch) -> registry.Catalog:
     empty = registry.Catalog({}, {}, {})
     monkeypatch.setattr(registry, "_catalog", empty)
     return empty
+
+
+@pytest.fixture
+def tools(catalog: registry.Catalog) -> None:
+    """Tools of every kind, and no others."""
+    declare_tools()
+
+
+@pytest.fixture
+async def token(alice: Any) -> str:
+    """An access token of alice's."""
+    return await sync_to_async(make_token)(alice)

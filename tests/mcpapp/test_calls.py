@@ -9,7 +9,6 @@ from typing import Any
 
 import anyio
 import pytest
-from asgiref.sync import sync_to_async
 from django.contrib.auth.models import Group
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import OperationalError, connection, connections
@@ -20,15 +19,10 @@ from mcpapp.access import BadDeclaration
 from mcpapp.calls import is_given_up
 from mcpapp.identity import current_user
 from mcpapp.registry import Catalog, prompt, resource, tool
-from tests.mcpapp.helpers import MODERN, call, make_token, message, payload, send, serving
+from tests.mcpapp.helpers import MODERN, call, message, payload, send, serving
 
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
 ERAS = ["legacy", MODERN]
-
-
-@pytest.fixture
-async def token(alice: Any) -> str:
-    return await sync_to_async(make_token)(alice)
 
 
 def text(result: dict[str, Any]) -> str:

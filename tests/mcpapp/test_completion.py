@@ -21,11 +21,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
 ERAS = ["legacy", MODERN]
 
 
-@pytest.fixture
-async def token(alice: Any) -> str:
-    return await sync_to_async(make_token)(alice)
-
-
 def words(value: str, given: dict[str, str]) -> list[str]:
     return [word for word in ("park", "party", "test") if word.startswith(value)]
 

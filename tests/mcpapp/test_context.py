@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import anyio
@@ -38,11 +40,6 @@ ERAS = ["legacy", MODERN]
 
 class Sure(BaseModel):
     ok: bool
-
-
-@pytest.fixture
-async def token(alice: Any) -> str:
-    return await sync_to_async(make_token)(alice)
 
 
 @pytest.fixture
@@ -386,16 +383,23 @@ class Heard:
         self._event.clear()
 
 
+@asynccontextmanager
+async def two_people(*people: Any) -> AsyncIterator[tuple[mcp.Client, Heard, mcp.Client, Heard]]:
+    """Connect two people's older clients, with what they hear."""
+    tokens = [await sync_to_async(make_token)(person) for person in people]
+    heard, others_heard = Heard(), Heard()
+    async with (
+        serving_over_http() as url,
+        connected(url, tokens[0], "legacy", message_handler=heard) as client,
+        connected(url, tokens[1], "legacy", message_handler=others_heard) as other,
+    ):
+        yield client, heard, other, others_heard
+
+
 async def test_a_session_hears_of_the_resources_it_watches_while_its_person_may_read_them(
     watched: None, alice: Any, bob: Any, sessions: None
 ) -> None:
-    alices, bobs = [await sync_to_async(make_token)(user) for user in (alice, bob)]
-    heard, bob_heard = Heard(), Heard()
-    async with (
-        serving_over_http() as url,
-        connected(url, alices, "legacy", message_handler=heard) as client,
-        connected(url, bobs, "legacy", message_handler=bob_heard) as other,
-    ):
+    async with two_people(alice, bob) as (client, heard, other, bob_heard):
         with pytest.raises(MCPError, match="You may not use this"):
             await other.subscribe_resource("thing://1")
         for uri in ("thing://1", "open://all"):
@@ -425,13 +429,7 @@ async def test_a_session_hears_of_the_resources_it_watches_while_its_person_may_
 async def test_a_session_is_not_told_what_is_another_persons(
     watched: None, alice: Any, bob: Any, sessions: None
 ) -> None:
-    alices, bobs = [await sync_to_async(make_token)(user) for user in (alice, bob)]
-    heard, bob_heard = Heard(), Heard()
-    async with (
-        serving_over_http() as url,
-        connected(url, alices, "legacy", message_handler=heard) as client,
-        connected(url, bobs, "legacy", message_handler=bob_heard) as other,
-    ):
+    async with two_people(alice, bob) as (client, heard, other, bob_heard):
         for one in (client, other):
             await one.subscribe_resource("own://alice")
             await one.subscribe_resource("open://all")

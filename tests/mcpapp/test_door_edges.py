@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 import pytest
 from asgiref.sync import sync_to_async
@@ -24,7 +25,7 @@ from mcpapp.body import Body
 from mcpapp.identity import acting_as
 from mcpapp.registry import Catalog
 from mcpapp.verifier import InvalidToken, Verifier, with_implied
-from tests.mcpapp.helpers import MODERN, call, make_token, message, send
+from tests.mcpapp.helpers import MODERN, call, make_token, message, send, serving
 from tests.mcpapp.over_http import serving_over_http
 from tests.mcpapp.test_door import parameters
 from tests.oauth import RESOURCE
@@ -202,6 +203,26 @@ async def test_a_body_in_pieces_arrives_whole(endpoint: httpx2.AsyncClient, alic
     response = await endpoint.post("/star", content=pieces(), headers=headers)
     assert response.status_code == 200
     assert 'isError":true' not in response.text
+
+
+@pytest.mark.parametrize("begun", [b"", b'{"jsonrpc":'], ids=["nothing", "a part"])
+async def test_a_body_that_does_not_arrive_in_time_is_waited_for_no_longer(
+    transactional_db: None, alice: Any, monkeypatch: pytest.MonkeyPatch, begun: bytes
+) -> None:
+    monkeypatch.setattr("mcpapp.body.BODY_SECONDS", 0.05)
+    token = await sync_to_async(make_token)(alice)
+
+    async def stalling() -> AsyncIterator[bytes]:
+        yield begun
+        await asyncio.sleep(60)
+
+    async with serving() as endpoint:
+        headers = message("ping")["headers"] | {"Authorization": f"Bearer {token}"}
+        with anyio.fail_after(10):
+            response = await endpoint.post("/star", content=stalling(), headers=headers)
+        assert response.status_code == 408
+        assert response.headers["connection"] == "close"
+        assert (await send(endpoint, token, "ping")).status_code == 200
 
 
 async def test_reading_ahead_stops_at_the_limit(alice: Any, settings: Any) -> None:

@@ -8,7 +8,6 @@ import json
 from typing import Any
 
 import pytest
-from asgiref.sync import sync_to_async
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -22,22 +21,11 @@ from tests.mcpapp.both_ways import (
     TOOLS,
     Sent,
     both_ways,
-    declare_tools,
     request,
 )
-from tests.mcpapp.helpers import MODERN, make_token
+from tests.mcpapp.helpers import MODERN
 
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
-
-
-@pytest.fixture
-def tools(catalog: Catalog) -> None:
-    declare_tools()
-
-
-@pytest.fixture
-async def token(alice: Any) -> str:
-    return await sync_to_async(make_token)(alice)
 
 
 # --- Calls -----------------------------------------------------------------------------------------------------------

@@ -20,11 +20,6 @@ from tests.mcpapp.over_http import bearer, serving_over_http
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
 
 
-@pytest.fixture
-async def token(alice: Any) -> str:
-    return await sync_to_async(make_token)(alice)
-
-
 @pytest.fixture(autouse=True)
 def sessions(settings: Any) -> None:
     settings.MCPAPP = {**settings.MCPAPP, "SESSIONS": True}

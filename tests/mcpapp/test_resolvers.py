@@ -22,11 +22,6 @@ from tests.mcpapp.test_rounds import use
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
 
 
-@pytest.fixture
-async def token(alice: Any) -> str:
-    return await sync_to_async(make_token)(alice)
-
-
 class Sure(BaseModel):
     ok: bool
 

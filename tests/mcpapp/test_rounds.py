@@ -21,11 +21,6 @@ from tests.oauth import CALLBACK
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
 
 
-@pytest.fixture
-async def token(alice: Any) -> str:
-    return await sync_to_async(make_token)(alice)
-
-
 def question() -> types.ElicitRequest:
     schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
     return types.ElicitRequest(params=types.ElicitRequestFormParams(message="Sure?", requested_schema=schema))
