@@ -19,7 +19,13 @@ from django.utils.module_loading import import_string
 
 _HOST_PATTERN = re.compile(r"\*|\.?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
+DEVICE_CODE = "urn:ietf:params:oauth:grant-type:device_code"
+JWT_BEARER = "urn:ietf:params:oauth:grant-type:jwt-bearer"
+GRANT_TYPES_WITH_A_PERSON = ("authorization_code", DEVICE_CODE)
+GRANT_TYPES_OF_THE_OWNER = ("client_credentials", JWT_BEARER)
+"""Only for clients that the site's owner made: no registration and no document of a client gives them."""
 SUPPORTED_GRANT_TYPES = ("authorization_code", "refresh_token")
+"""What a client may register (RFC 7591 §2)."""
 SUPPORTED_RESPONSE_TYPES = ("code",)
 SUPPORTED_AUTH_METHODS = ("none", "client_secret_post", "client_secret_basic")
 

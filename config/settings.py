@@ -214,6 +214,7 @@ OAUTH2_PROVIDER = {
     "SCOPES": SCOPES,
     "DEFAULT_SCOPES": ["mcp:tools"],
     "OAUTH2_VALIDATOR_CLASS": "authapp.validator.Validator",
+    "OAUTH2_SERVER_CLASS": "authapp.server.Server",
     "OAUTH2_BACKEND_CLASS": "authapp.oauthlib_core.OAuthLibCore",
     "OIDC_ISS_ENDPOINT": PUBLIC_URL,
     "CLIENT_SECRET_HASHER": "generated_secret",

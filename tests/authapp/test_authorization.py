@@ -157,7 +157,7 @@ def test_a_query_that_cannot_be_parsed_is_a_page_with_400(query: str) -> None:
 @pytest.mark.parametrize(
     ("parameters", "error"),
     [
-        ({"response_type": "token"}, "unauthorized_client"),
+        ({"response_type": "token"}, "unsupported_response_type"),
         ({"response_type": "id_token"}, "unsupported_response_type"),
         ({"response_type": "none"}, "unauthorized_client"),
         ({"response_type": None}, "invalid_request"),

@@ -1,0 +1,55 @@
+"""The audit trail."""
+
+from __future__ import annotations
+
+from django.conf import settings
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from authapp.models.client import Application
+
+
+class AuditEvent(models.Model):
+    """Something that happened to a client, a consent or a token. Written once, never changed, never with a secret.
+
+    Names are copied, so that the event still says who and what after the user or the client is gone.
+    """
+
+    class Action(models.TextChoices):
+        """What happened."""
+
+        CLIENT_REGISTERED = "client_registered", _("client registered")
+        CLIENT_CHANGED = "client_changed", _("client changed its registration")
+        CLIENT_DELETED = "client_deleted", _("client deleted its registration")
+        CLIENT_DISABLED = "client_disabled", _("client disabled")
+        CLIENT_ENABLED = "client_enabled", _("client enabled")
+        CONSENT_GIVEN = "consent_given", _("consent given")
+        CONSENT_REFUSED = "consent_refused", _("consent refused")
+        CONSENT_REMEMBERED = "consent_remembered", _("consent remembered")
+        TOKEN_ISSUED = "token_issued", _("tokens issued")
+        TOKEN_REFRESHED = "token_refreshed", _("tokens refreshed")
+        CODE_REPLAYED = "code_replayed", _("code replayed")
+        REFRESH_REPLAYED = "refresh_replayed", _("refresh token replayed")
+        TOKEN_REVOKED = "token_revoked", _("tokens revoked")
+        DISCONNECTED = "disconnected", _("client disconnected")
+
+    at = models.DateTimeField(_("at"), auto_now_add=True, db_index=True)
+    action = models.CharField(_("action"), max_length=32, choices=Action.choices)
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    username = models.CharField(_("user name"), max_length=254, blank=True)
+    application = models.ForeignKey(Application, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    client_id = models.CharField(_("client ID"), max_length=255, blank=True)
+    client_name = models.CharField(_("client name"), max_length=255, blank=True)
+    ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
+    user_agent = models.CharField(_("user agent"), max_length=255, blank=True)
+    detail = models.JSONField(_("detail"), default=dict, blank=True)
+
+    class Meta:
+        verbose_name = _("audit event")
+        verbose_name_plural = _("audit events")
+        ordering = ("-at", "-pk")
+
+    def __str__(self) -> str:
+        return f"{self.get_action_display()} #{self.pk}"
