@@ -38,7 +38,7 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
                 {
                     "connection": connection,
                     "application": connection.application,
-                    "scopes": [descriptions.get(scope, scope) for scope in connection.scope.split()],
+                    "scopes": [descriptions.get(scope, scope) for scope in connection.scopes],
                     "destinations": dict.fromkeys(
                         destination(uri) for uri in connection.application.registered_redirect_uris
                     ),

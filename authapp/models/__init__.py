@@ -7,5 +7,16 @@ from authapp.models.audit import AuditEvent
 from authapp.models.client import Application
 from authapp.models.consent import Connection, Rotation, TokenFamily
 from authapp.models.host_rule import ClientHostRule
+from authapp.models.issuers import AssertedToken, LinkedIdentity, TrustedIssuer
 
-__all__ = ["Application", "AuditEvent", "ClientHostRule", "Connection", "Rotation", "TokenFamily"]
+__all__ = [
+    "Application",
+    "AssertedToken",
+    "AuditEvent",
+    "ClientHostRule",
+    "Connection",
+    "LinkedIdentity",
+    "Rotation",
+    "TokenFamily",
+    "TrustedIssuer",
+]
