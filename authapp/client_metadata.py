@@ -46,6 +46,9 @@ class ClientMetadata:
     redirect_uris: list[str]
     client_name: str = ""
     token_endpoint_auth_method: str = "client_secret_basic"  # noqa: S105  (RFC 7591 §2: the default)
+    token_endpoint_auth_signing_alg: str = ""
+    jwks: dict[str, Any] | None = None
+    jwks_uri: str = ""
     grant_types: list[str] = field(default_factory=lambda: ["authorization_code"])
     response_types: list[str] = field(default_factory=lambda: ["code"])
     scope: str = ""

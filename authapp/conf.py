@@ -91,6 +91,14 @@ def client_document_stale_seconds() -> int:
     return int(_setting("CLIENT_DOCUMENT_STALE_SECONDS", 7 * 24 * 3600))
 
 
+def private_key_hosts() -> frozenset[str]:
+    """Return the hosts whose key sets may have any address, and on loopback plain http; each as it stands in the URL.
+
+    That is `host`, or `host:port` where the URL has a port.
+    """
+    return frozenset(_setting("PRIVATE_KEY_HOSTS", ()))
+
+
 def rotation_overlap_seconds() -> int:
     """Return for how many seconds a refresh token that was just rotated away still works."""
     return int(_setting("ROTATION_OVERLAP_SECONDS", 60))

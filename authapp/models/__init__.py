@@ -8,6 +8,7 @@ from authapp.models.client import Application
 from authapp.models.consent import Connection, Rotation, TokenFamily
 from authapp.models.host_rule import ClientHostRule
 from authapp.models.issuers import AssertedToken, LinkedIdentity, TrustedIssuer
+from authapp.models.keys import KeySet, UsedAssertion
 
 __all__ = [
     "Application",
@@ -15,8 +16,10 @@ __all__ = [
     "AuditEvent",
     "ClientHostRule",
     "Connection",
+    "KeySet",
     "LinkedIdentity",
     "Rotation",
     "TokenFamily",
     "TrustedIssuer",
+    "UsedAssertion",
 ]

@@ -44,6 +44,9 @@ class Application(AbstractApplication):
 
     # RFC 7591 §2, as registered. Empty means not given.
     token_endpoint_auth_method = models.CharField(_("token endpoint auth method"), max_length=32, blank=True)
+    token_endpoint_auth_signing_alg = models.CharField(_("token endpoint auth signing alg"), max_length=16, blank=True)
+    jwks = models.JSONField(_("public keys"), null=True, blank=True)
+    jwks_uri = models.CharField(_("address of public keys"), max_length=500, blank=True)
     grant_types = models.JSONField(_("grant types"), default=list, blank=True)
     response_types = models.JSONField(_("response types"), default=list, blank=True)
     scope = models.CharField(_("scope"), max_length=1000, blank=True)
@@ -58,6 +61,9 @@ class Application(AbstractApplication):
 
     AS_REGISTERED = (
         "token_endpoint_auth_method",
+        "token_endpoint_auth_signing_alg",
+        "jwks",
+        "jwks_uri",
         "grant_types",
         "response_types",
         "scope",
