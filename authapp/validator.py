@@ -16,12 +16,13 @@ from oauthlib.common import Request
 from authapp import audit, families
 from authapp.client_authentication import ClientAuthentication
 from authapp.grants.code import CodeGrant
+from authapp.grants.identity_assertion import IdentityAssertion
 from authapp.grants.issuing import Issuing
 from authapp.grants.refresh import RefreshGrant
 from authapp.models import Application
 
 
-class Validator(ClientAuthentication, CodeGrant, RefreshGrant, Issuing):
+class Validator(ClientAuthentication, CodeGrant, RefreshGrant, IdentityAssertion, Issuing):
     """What the authorization server accepts."""
 
     def validate_scopes(

@@ -42,7 +42,10 @@ class TrustedIssuer(models.Model):
         _("clients"), blank=True, help_text=_("Identifiers of the clients it speaks for; none means all that may.")
     )
     tenant = models.CharField(
-        _("tenant"), max_length=255, blank=True, help_text=_("For a provider of many organisations: which one is meant.")
+        _("tenant"),
+        max_length=255,
+        blank=True,
+        help_text=_("For a provider of many organisations: which one is meant."),
     )
     disabled_at = models.DateTimeField(
         _("disabled at"),
