@@ -20,10 +20,9 @@ def connect(identity: LinkedIdentity, client: Application, *, scope: str, resour
     What they consented to themselves stays apart: it is neither more nor newer for it. The row is locked, so that
     disconnecting comes before, or sees the token.
     """
-    owned = {"user": identity.user, "application": client}
-    told = {"issuer": identity.issuer, "asserted_scope": scope}
+    told: dict[str, Any] = {"issuer": identity.issuer, "asserted_scope": scope}
     connection, _ = Connection.objects.select_for_update().get_or_create(
-        **owned, defaults=told | {"resource": resource}
+        user=identity.user, application=client, defaults=told | {"resource": resource}
     )
     if not connection.scope:
         told |= {"authorized_at": timezone.now(), "resource": resource}
@@ -79,7 +78,7 @@ def end_identities(identities: QuerySet[LinkedIdentity], meta: Mapping[str, Any]
 def _end(identities: QuerySet[LinkedIdentity]) -> int:
     """Delete the tokens of identities, and what connections say of them."""
     tokens = get_access_token_model().objects.filter(asserted__identity__in=identities)
-    ended = tokens.count()
+    ended: int = tokens.count()
     tokens.delete()
     for identity in identities.order_by("pk"):
         connections = Connection.objects.filter(user=identity.user_id, issuer=identity.issuer)

@@ -158,7 +158,7 @@ def audit_retention_days() -> int:
 
 
 def trusted_issuers() -> tuple[Any, ...]:
-    """Return the identity providers whose ID-JAGs are accepted, as the settings have them (`authapp.trusted_issuers`)."""
+    """Return the identity providers whose ID-JAGs are accepted, unread (`authapp.trusted_issuers` reads them)."""
     return tuple(_setting("TRUSTED_ISSUERS", ()))
 
 

@@ -74,7 +74,7 @@ def end_connection(connection: Connection, meta: Mapping[str, Any], *, by: str) 
     owned: dict[str, Any] = {"user": connection.user_id, "application": connection.application_id}
 
     def work() -> None:
-        # An exchange of an assertion that is under way holds the connection, and its token is there once that is released.
+        # An exchange of an assertion holds the connection, and its token is there once that is released.
         list(Connection.objects.select_for_update(of=("self",)).filter(**owned))
         audit.record(
             audit.Action.DISCONNECTED,

@@ -1,7 +1,7 @@
 """Which user a subject of a trusted issuer is: linked before, or found once by the issuer's rule and linked then.
 
-A user is never made. The link is by `iss` and `sub` alone, which no provider gives to somebody else (OIDC Core §5.7); so an
-e-mail address that changes hands later moves nobody.
+A user is never made. The link is by `iss` and `sub` alone, which no provider gives to somebody else (OIDC Core §5.7);
+so an e-mail address that changes hands later moves nobody.
 """
 
 from __future__ import annotations
@@ -115,8 +115,12 @@ def _by_email(issuer: Issuer, claims: Mapping[str, Any]) -> Any:
     if field is None:
         raise UnknownPerson("the users of this site have no e-mail address")
     candidates = get_user_model()._default_manager.filter(**{f"{field}__iexact": email})[:10]
-    # Databases fold letters of other alphabets into ASCII ones: ı and I are not the same person's.
-    found = [user for user in candidates if getattr(user, field).lower() == email.lower() and user.is_active]
+    # Databases and Python fold letters of other alphabets into ASCII ones: those are not the same person's.
+    found = [
+        user
+        for user in candidates
+        if user.is_active and (known := getattr(user, field)).isascii() and known.lower() == email.lower()
+    ]
     if len(found) != 1:
         raise UnknownPerson(f"{'several users have' if found else 'no active user has'} the email")
     [user] = found

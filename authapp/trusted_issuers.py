@@ -1,7 +1,7 @@
 """The identity providers whose word about people counts: those of the settings and those of the admin.
 
-Default deny: none, unless the owner lists one. Its identifier and its keys' address are pinned, compared byte for byte and
-never discovered: whoever answers for a name today shall not be able to name other keys.
+Default deny: none, unless the owner lists one. Its identifier and the address of its keys are pinned, compared byte for
+byte and never discovered: whoever answers for a name today shall not be able to name other keys.
 """
 
 from __future__ import annotations
@@ -109,8 +109,7 @@ def _any() -> bool:
 def refresh_keys(assertion: str) -> None:
     """Fetch the keys of the issuer that an assertion names, if that is due; never raises for what a stranger sends.
 
-    Anybody may ask for it: an address is only ever asked that the owner listed, and once a minute at most for a key that
-    is not known.
+    Anybody may make us ask, but only at addresses that the owner listed, and once a minute for a key that is not known.
     """
     try:
         claimed = assertions.read(assertion)

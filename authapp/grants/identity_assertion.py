@@ -1,8 +1,8 @@
-"""The JWT bearer grant (RFC 7523 §2.1) for ID-JAGs: an organisation's identity provider says which of its people a client
-acts for (MCP enterprise-managed authorization; draft-ietf-oauth-identity-assertion-authz-grant, "the draft" below).
+"""The JWT bearer grant (RFC 7523 §2.1) for ID-JAGs: an identity provider says which of its people a client acts for.
 
-Why an assertion is refused is said in the log and in the audit trail; the client hears `invalid_grant` and no more, since it
-would learn from it who is known here.
+"The extension" is MCP's enterprise-managed authorization, "the draft" draft-ietf-oauth-identity-assertion-authz-grant-04.
+Why an assertion is refused is said in the log and in the audit trail; the client hears `invalid_grant` and no more,
+since it would learn from it who is known here.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NOT_UNDERSTOOD = ("cnf", "authorization_details", "aud_tenant")
 """Claims that narrow what an assertion is good for. Who cannot do what they ask must not do less (RFC 9396 §5)."""
 
 
-class IdentityAssertionGrant(GrantTypeBase):  # type: ignore[misc]  # oauthlib has no types
+class IdentityAssertionGrant(GrantTypeBase):
     """oauthlib's side of it; the validator is asked for everything that matters."""
 
     refresh_token = False
@@ -108,7 +108,7 @@ class IdentityAssertion(OAuth2Validator):
         return access_token
 
     def _verified(self, request: Request) -> tuple[Issuer, assertions.Assertion]:
-        """Return the assertion, and the trusted issuer that signed it for this server (RFC 7523 §3, the draft §4.4.1)."""
+        """Return an assertion, and the trusted issuer that signed it for this server (RFC 7523 §3)."""
         try:
             issuer = trusted_issuers.find(assertions.read(request.assertion).claims.get("iss"))
             if issuer is None:
@@ -127,7 +127,7 @@ class IdentityAssertion(OAuth2Validator):
     def _grantable_scopes(self, request: Request, issuer: Issuer, claims: dict[str, Any]) -> list[str]:
         """Return what the assertion, the request, the issuer and the client all allow (the extension, §7.2.1).
 
-        Without a claim `scope` the assertion leaves it to this server's policy (the draft, §4.4.1), which is what the owner
+        Without a claim `scope` the assertion leaves it to this server's policy (the draft, §4.4.1): what the owner
         listed for the issuer, and nothing where nothing is listed.
         """
         known = set(get_scopes_backend().get_available_scopes(application=request.client, request=request))

@@ -91,7 +91,7 @@ class Migration(migrations.Migration):
                     "tenant",
                     models.CharField(
                         blank=True,
-                        help_text="For a provider of many organisations: which one is meant.",
+                        help_text="Of a provider of many organisations: which is meant.",
                         max_length=255,
                         verbose_name="tenant",
                     ),

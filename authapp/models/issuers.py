@@ -45,7 +45,7 @@ class TrustedIssuer(models.Model):
         _("tenant"),
         max_length=255,
         blank=True,
-        help_text=_("For a provider of many organisations: which one is meant."),
+        help_text=_("Of a provider of many organisations: which is meant."),
     )
     disabled_at = models.DateTimeField(
         _("disabled at"),
