@@ -30,6 +30,20 @@ def connect(identity: LinkedIdentity, client: Application, *, scope: str, resour
     Application.objects.filter(pk=client.pk).update(last_authorized_at=timezone.now())
 
 
+def revoke(checksum: str, client: Application, meta: Mapping[str, Any]) -> bool:
+    """End an access token of a client that was issued on an issuer's word; return whether it is one (RFC 7009 §2.1)."""
+    token = (
+        get_access_token_model()
+        .objects.filter(token_checksum=checksum, application=client, asserted__isnull=False)
+        .first()
+    )
+    if token is None:
+        return False
+    audit.record(audit.Action.TOKEN_REVOKED, meta, application=client, user=token.user)
+    token.delete()
+    return True
+
+
 def end_issuer(issuer: str, meta: Mapping[str, Any], *, by: Any) -> int:
     """End every token that was issued on an issuer's word; return how many.
 

@@ -13,7 +13,7 @@ from oauth2_provider.models import get_refresh_token_model
 from oauth2_provider.scopes import get_scopes_backend
 from oauthlib.common import Request
 
-from authapp import audit, families
+from authapp import asserted_access, audit, families
 from authapp.client_authentication import ClientAuthentication
 from authapp.grants.code import CodeGrant
 from authapp.grants.identity_assertion import IdentityAssertion
@@ -39,6 +39,8 @@ class Validator(ClientAuthentication, CodeGrant, RefreshGrant, IdentityAssertion
         DOT ends one pair; the pairs of parallel refreshes would live on.
         """
         checksum = hashlib.sha256(token.encode()).hexdigest()
+        if asserted_access.revoke(checksum, request.client, request.headers):
+            return
         refresh_tokens = get_refresh_token_model().objects.filter(application=request.client)
         found = (
             refresh_tokens.filter(token_checksum=checksum).first()

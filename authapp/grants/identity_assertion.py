@@ -1,6 +1,6 @@
 """The JWT bearer grant (RFC 7523 §2.1) for ID-JAGs: an identity provider says which of its people a client acts for.
 
-"The extension" is MCP's enterprise-managed authorization, "the draft" draft-ietf-oauth-identity-assertion-authz-grant-04.
+"The extension" is MCP's enterprise-managed authorization, "the draft" draft-ietf-oauth-identity-assertion-authz-grant.
 Why an assertion is refused is said in the log and in the audit trail; the client hears `invalid_grant` and no more,
 since it would learn from it who is known here.
 """
@@ -45,7 +45,7 @@ class IdentityAssertionGrant(GrantTypeBase):
         try:
             self._authenticate(request)
             self.validate_grant_type(request)
-            if not request.assertion:
+            if not getattr(request, "assertion", ""):
                 raise errors.InvalidRequestError(description="assertion is missing.", request=request)
             self.request_validator.validate_identity_assertion(request)
             token = token_handler.create_token(request, refresh_token=False)
