@@ -101,6 +101,12 @@ class LinkedIdentity(models.Model):
     def __str__(self) -> str:
         return f"{self.subject} → {self.user}"
 
+    def clean(self) -> None:
+        """Refuse a subject that no assertion can have here (`authapp.identities`)."""
+        super().clean()
+        if not self.subject.isascii() or not self.subject.isprintable():
+            raise ValidationError({"subject": _("Enter the subject exactly as the provider has it, in ASCII.")})
+
 
 class AssertedToken(models.Model):
     """An access token that was issued on an issuer's word: so it can be found when that word no longer counts."""
