@@ -253,10 +253,9 @@ def test_disabling_an_issuer_in_the_admin_ends_its_tokens_and_no_others(
         response = admin.post(page, form(issuer=provider.issuer, jwks_uri=provider.jwks_uri))
         assert response.status_code == 302, response.content
         row = TrustedIssuer.objects.get()
-        mine, theirs = (
-            exchange(desk, assertion_for(one, desk, user)) for one, user in ((provider, alice), (other, bob))
-        )
-        _, own = connected(alice)
+        mine = exchange(desk, assertion_for(provider, desk, alice))
+        theirs = exchange(desk, assertion_for(other, desk, bob))
+        connected(alice)
         assert (user_of(mine), user_of(theirs)) == (alice, bob)
         response = admin.post(
             f"/admin/authapp/trustedissuer/{row.pk}/change/",
