@@ -8,16 +8,23 @@ from __future__ import annotations
 
 import http.client
 import logging
+from contextlib import suppress
+from contextvars import ContextVar
+from dataclasses import replace
 from typing import Any
 
 from django.db import connection
+from django.db.models.signals import pre_save
+from django.dispatch import receiver
 from oauth2_provider.cimd import CIMDError, SafeMetadataFetcher
 from oauth2_provider.scopes import get_scopes_backend
 from oauth2_provider.settings import oauth2_settings
 
-from authapp import client_hosts, client_metadata, redirect_uris, safe_fetch
+from authapp import client_hosts, client_keys, client_metadata, redirect_uris, safe_fetch
 from authapp.client_hosts import ClientIDURL
-from authapp.client_metadata import RegistrationError
+from authapp.client_keys import NO_KEYS, InvalidKeys
+from authapp.client_metadata import ClientMetadata, RegistrationError
+from authapp.models import Application
 from authapp.safe_fetch import FetchError
 
 logger = logging.getLogger(__name__)
@@ -75,39 +82,65 @@ class MetadataFetcher(SafeMetadataFetcher):
 
 
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the document with the grants and redirect URIs that this server can serve.
+    """Return the document with the grants and redirect URIs that this server can serve, as DOT takes it.
 
     Raises:
         InvalidDocument: `client_name` is missing, or nothing usable is left.
     """
+    metadata = _checked(document)
+    _checked_last.set((str(document.get("client_id")), metadata))
+    return document | {
+        "client_name": metadata.client_name,
+        "redirect_uris": metadata.redirect_uris,
+        "grant_types": metadata.grant_types,
+        "token_endpoint_auth_method": "none",  # the only one that DOT takes; `_keep_keys` keeps what it is
+    }
+
+
+def _checked(document: dict[str, Any]) -> ClientMetadata:
     # A document speaks to every server at once, so a redirect URI that only others take is left out.
     uris = document.get("redirect_uris")
     if isinstance(uris, list):
         uris = [uri for uri in uris if isinstance(uri, str) and redirect_uris.is_registrable(uri)]
-    public = document | {"token_endpoint_auth_method": _auth_method(document)}
+    data = {"token_endpoint_auth_method": "none"} | document | {"redirect_uris": uris}
+    data = {name: value for name, value in data.items() if value is not None}
+    keys = NO_KEYS
+    if document.get("token_endpoint_auth_method") == "private_key_jwt" and _offers_none(document):
+        # ChatGPT's (OpenID Connect RP Metadata Choices). Nothing tells it what we would choose, so it may do either.
+        data["token_endpoint_auth_method"] = "none"  # noqa: S105
+        with suppress(InvalidKeys):
+            keys = client_keys.from_dict(data)
     try:
-        metadata = client_metadata.from_dict(
-            {name: value for name, value in public.items() if value is not None} | {"redirect_uris": uris},
-            known_scopes=frozenset(get_scopes_backend().get_all_scopes()),
-        )
+        metadata = client_metadata.from_dict(data, known_scopes=frozenset(get_scopes_backend().get_all_scopes()))
     except RegistrationError as error:
         raise InvalidDocument(error.description) from error
-    if not metadata.client_name or not metadata.is_public:
+    if not metadata.client_name or metadata.has_secret:
         raise InvalidDocument("the document has no client_name, or a client with a secret")
-    return public | {
-        "client_name": metadata.client_name,
-        "redirect_uris": metadata.redirect_uris,
-        "grant_types": metadata.grant_types,
-    }
+    return replace(metadata, **keys) if keys != NO_KEYS else metadata
 
 
-def _auth_method(document: dict[str, Any]) -> Any:
-    """Return the client authentication that a document asks for, `none` where it offers that beside keys.
-
-    ChatGPT's prefers `private_key_jwt` and lists `none` too (OpenID Connect RP Metadata Choices).
-    """
-    method = document.get("token_endpoint_auth_method", "none")
+def _offers_none(document: dict[str, Any]) -> bool:
     offered = document.get("token_endpoint_auth_methods_supported")
-    if method == "private_key_jwt" and isinstance(offered, list) and "none" in offered:
-        return "none"
-    return method
+    return isinstance(offered, list) and "none" in offered
+
+
+_checked_last: ContextVar[tuple[str, ClientMetadata] | None] = ContextVar("authapp_checked_document", default=None)
+"""The document that this thread fetched last, until DOT saves the client it is of."""
+
+
+@receiver(pre_save, sender=Application)
+def _keep_keys(sender: type[Application], instance: Application, **options: Any) -> None:
+    """Keep how a client with a document proves who it is: DOT makes every one a public client without keys.
+
+    DOT fetches, reads and saves in one call, and lets nothing else through to the row.
+    """
+    checked = _checked_last.get()
+    if checked is None or checked[0] != instance.client_id or options.get("update_fields"):
+        return
+    _checked_last.set(None)
+    metadata = checked[1]
+    if instance.registration_source == Application.RegistrationSource.CIMD:
+        instance.client_type = Application.CLIENT_PUBLIC if metadata.is_public else Application.CLIENT_CONFIDENTIAL
+        instance.token_endpoint_auth_method = metadata.token_endpoint_auth_method
+        instance.token_endpoint_auth_signing_alg = metadata.token_endpoint_auth_signing_alg
+        instance.jwks, instance.jwks_uri = metadata.jwks, metadata.jwks_uri

@@ -13,6 +13,8 @@ from oauth2_provider.models import AbstractApplication, ApplicationManager
 
 from authapp import conf, redirect_uris
 
+PRIVATE_KEY_JWT = "private_key_jwt"
+
 # DOT's names of grants, where they are not the RFCs'.
 _RFC_NAMES = {
     AbstractApplication.GRANT_AUTHORIZATION_CODE: "authorization_code",
@@ -101,6 +103,12 @@ class Application(AbstractApplication):
         """Whether every redirect URI leads to a program on the person's own machine (RFC 8252)."""
         uris = self.registered_redirect_uris
         return bool(uris) and all(redirect_uris.is_native(uri) for uri in uris)
+
+    @property
+    def may_authenticate_by_key(self) -> bool:
+        """Whether its assertions count (RFC 7523 §2.2): it registered for them, or its document offers the choice."""
+        has_keys = self.jwks is not None or bool(self.jwks_uri)
+        return has_keys and self.token_endpoint_auth_method in {PRIVATE_KEY_JWT, "none"}
 
     def may_use(self, grant_type: str) -> bool:
         """Return whether the client has a grant; `grant_type` is a value of RFC 7591 §2.
