@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
-from types import SimpleNamespace
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
-from django.http import HttpRequest
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauth2_provider.scopes import get_scopes_backend
 from oauthlib.common import Request
@@ -116,7 +114,7 @@ class IdentityAssertion(OAuth2Validator):
             return issuer, assertions.verify(
                 request.assertion,
                 issuer.keys(),
-                audiences={_issuer_at(request)},
+                audiences={conf.issuer_at(request.headers)},
                 issuer=issuer.issuer,
                 typ=TYP,
                 maximum_lifetime=conf.identity_assertion_maximum_seconds(),
@@ -177,11 +175,6 @@ def _resource(claims: dict[str, Any]) -> str:
     if isinstance(resource, list) and len(resource) == 1:
         [resource] = resource
     return (conf.canonical_resource(resource) or "") if isinstance(resource, str) else ""
-
-
-def _issuer_at(request: Request) -> str:
-    """Return our issuer identifier at the host of a request; DOT copies `META` into its headers."""
-    return conf.issuer(cast(HttpRequest, SimpleNamespace(META=request.headers)))
 
 
 def _refuse(
