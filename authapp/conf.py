@@ -159,7 +159,8 @@ def audit_retention_days() -> int:
 
 def trusted_issuers() -> tuple[Any, ...]:
     """Return the identity providers whose ID-JAGs are accepted, unread (`authapp.trusted_issuers` reads them)."""
-    return tuple(_setting("TRUSTED_ISSUERS", ()))
+    entries = _setting("TRUSTED_ISSUERS", ())
+    return tuple(entries) if isinstance(entries, list | tuple) else (entries,)
 
 
 def identity_assertion_maximum_seconds() -> int:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import base64
 import logging
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model, get_refresh_token_model
 
 from authapp import conf
-from authapp.models import Application, AuditEvent, Connection, KeySet, TrustedIssuer, UsedAssertion
+from authapp.models import Application, AssertedToken, AuditEvent, Connection, KeySet, TrustedIssuer, UsedAssertion
 from tests.authapp.enterprise import (
     SECRET,
     assertion_for,
@@ -104,6 +106,43 @@ def test_the_client_may_authenticate_with_basic(provider: IdentityProvider, desk
     form = {"grant_type": conf.JWT_BEARER, "assertion": assertion_for(provider, desk)}
     credentials = base64.b64encode(f"{desk.client_id}:{SECRET}".encode()).decode()
     assert user_of(post_form("/o/token/", form, {"authorization": f"Basic {credentials}"})) == alice
+
+
+def test_the_client_may_authenticate_with_a_key(provider: IdentityProvider, alice: Any) -> None:
+    """The extension §7.5.1: better than a secret. Its assertion and the provider's are not taken for each other."""
+    key = Key()
+    desk = make_client(
+        token_endpoint_auth_method="private_key_jwt", jwks={"keys": [key.jwk]}, grant_types=[conf.JWT_BEARER]
+    )
+    link(provider, alice)
+
+    def proof() -> str:
+        claims = provider.claims(iss=desk.client_id, sub=desk.client_id, aud=ISSUER)
+        return key.sign(claims, typ="JWT")
+
+    form = {
+        "grant_type": conf.JWT_BEARER,
+        "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+    }
+    sound = form | {"client_assertion": proof(), "assertion": assertion_for(provider, desk)}
+    assert user_of(post_form("/o/token/", sound)) == alice
+    swapped = form | {"client_assertion": assertion_for(provider, desk), "assertion": proof()}
+    assert_error(post_form("/o/token/", swapped), "invalid_client", 401)
+    twice = form | {"client_assertion": proof(), "assertion": proof()}
+    assert_error(post_form("/o/token/", twice), "invalid_grant")
+    assert_error(exchange(desk, assertion_for(provider, desk)), "invalid_client", 401)
+
+
+def test_what_has_expired_is_cleared_away(provider: IdentityProvider, desk: Application, alice: Any) -> None:
+    """The link stays."""
+    link(provider, alice)
+    assert user_of(exchange(desk, assertion_for(provider, desk))) == alice
+    call_command("clear_expired_tokens", stdout=StringIO())
+    assert AssertedToken.objects.count() == 1
+    AccessToken.objects.update(expires=timezone.now() - timedelta(seconds=1))
+    call_command("clear_expired_tokens", stdout=StringIO())
+    assert not AssertedToken.objects.exists()
+    assert user_of(exchange(desk, assertion_for(provider, desk))) == alice
 
 
 def test_the_resource_is_the_assertions_where_the_request_names_none(
@@ -474,6 +513,15 @@ def test_the_client_may_revoke_and_introspect_its_token(
     assert user_of(response) == alice
     assert post_form("/o/revoke_token/", form).status_code == 200
     assert user_of(response) is None
+
+
+def test_an_assertion_in_the_url_is_refused(provider: IdentityProvider, desk: Application, alice: Any) -> None:
+    """The extension §7.3."""
+    link(provider, alice)
+    assertion = assertion_for(provider, desk)
+    form = {"grant_type": conf.JWT_BEARER, "client_id": desk.client_id, "client_secret": SECRET}
+    assert_error(post_form(f"/o/token/?assertion={assertion}", form), "invalid_request")
+    assert user_of(post_form("/o/token/", form | {"assertion": assertion})) == alice
 
 
 def test_other_grants_go_on_as_before(provider: IdentityProvider, alice: Any) -> None:
