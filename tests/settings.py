@@ -12,6 +12,7 @@ os.environ.update(
 for name in (
     "CLIENT_HOSTS_ALLOWED",
     "CLIENT_HOSTS_DENIED",
+    "PRIVATE_KEY_HOSTS",
     "TRUSTED_ISSUERS",
     "ALLOWED_ORIGINS",
     "EMAIL_URL",

@@ -26,8 +26,8 @@ from authapp.trusted_issuers import Issuer
 logger = logging.getLogger(__name__)
 
 TYP = "oauth-id-jag+jwt"
-_NOT_GRANTED = frozenset({"offline_access", "openid"})
-"""Scopes of a login: there is no refresh token, and no ID token, on another's word."""
+_NOT_GRANTED = frozenset({"offline_access", "openid", "profile", "email", "address", "phone"})
+"""Scopes of a login: on another's word there is no refresh token and no ID token, nor what goes with one."""
 _NOT_UNDERSTOOD = ("cnf", "authorization_details", "aud_tenant")
 """Claims that narrow what an assertion is good for. Who cannot do what they ask must not do less (RFC 9396 §5)."""
 

@@ -199,6 +199,22 @@ def test_a_site_may_have_a_rule_of_its_own(
     assert user_of(sent(provider, desk, employee="alice")) == carol, "asked once: the link counts"
 
 
+def by_somebody_who_disables_the_issuer(issuer: Any, claims: Any, client: Any) -> Any:
+    """What an administrator may do while an exchange is under way."""
+    TrustedIssuer.objects.create(issuer=issuer.issuer, jwks_uri=issuer.jwks_uri, disabled_at=timezone.now())
+    return get_user_model().objects.get(username=claims["sub"])
+
+
+def test_an_issuer_counts_until_the_last_moment_or_not_at_all(
+    provider: IdentityProvider, desk: Application, carol: Any, settings: Any
+) -> None:
+    trust(settings, provider, rule="tests.authapp.test_identities.by_somebody_who_disables_the_issuer")
+    assert_refused(sent(provider, desk, sub="carol"), "disabled a moment ago")
+    assert not get_access_token_model().objects.exists()
+    TrustedIssuer.objects.all().delete()
+    assert user_of(sent(provider, desk, sub="carol")) == carol
+
+
 def test_a_site_whose_users_have_no_email_is_told_so(
     by_email: IdentityProvider, desk: Application, carol: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,23 +8,28 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connections
 from django.utils import timezone
 
 from authapp import key_sets
+from authapp.assertions import LEEWAY_SECONDS
 from authapp.key_sets import KeySetError
-from authapp.models import Application, KeySet
+from authapp.models import Application, KeySet, UsedAssertion
 from authapp.transactions import in_transaction
 from tests.authapp.test_client_assertions import introspect, require_accepted, require_refused
 from tests.authapp.test_client_id_metadata_fetch import NOT_PUBLIC, authority, limit
-from tests.keys import Key, claims
-from tests.oauth import registered
+from tests.keys import JWT_BEARER, Key, claims
+from tests.oauth import HOST as HOST_OF_SITE
+from tests.oauth import PKCE, authorize, post_form, registered
 from tests.tls import PUBLIC, PUBLIC_IPV6, Authority, Internet, TLSServer, http
 
 pytestmark = pytest.mark.django_db
@@ -222,6 +227,38 @@ def test_nothing_is_fetched_in_a_transaction(internet: Internet) -> None:
     assert len(internet.connections) == 1
 
 
+def test_a_client_with_a_document_has_its_keys_at_an_address(
+    alice: Any, internet: Internet, server: TLSServer, settings: Any
+) -> None:
+    """Document and keys are both fetched before the transaction of one token request, or neither."""
+    settings.OAUTH2_PROVIDER = {**settings.OAUTH2_PROVIDER, "CIMD_ENABLED": True}
+    url, callback = f"https://{HOST}/client.json", f"https://{HOST}/callback"
+    document = {
+        "client_id": url,
+        "client_name": "App",
+        "redirect_uris": [callback],
+        "token_endpoint_auth_method": "private_key_jwt",
+        "jwks_uri": URI,
+    }
+
+    def answer(connection: socket.socket) -> None:
+        is_document = server.requests[-1].startswith("GET /client.json ")
+        connection.sendall(http(json.dumps(document).encode()) if is_document else jwks(OLD))
+
+    server.answer = answer
+    pkce = PKCE()
+    code = authorize(alice, url, pkce, redirect_uri=callback)["code"]
+    form = {"grant_type": "authorization_code", "code": code, "code_verifier": pkce.verifier}
+    proof = {"client_assertion_type": JWT_BEARER, "client_assertion": OLD.sign(claims(url))}
+    response = post_form("/o/token/", form | proof)
+    assert response.status_code == 200, response.content
+    assert [request.split()[1] for request in server.requests] == ["/client.json", "/jwks.json"]
+    Application.objects.all().delete()
+    KeySet.objects.all().delete()
+    # Nobody authorized it here: it is first met at the token endpoint, where only the assertion names it.
+    require_accepted(introspect(OLD.sign(claims(url))))
+
+
 # --- What is fetched, and from where -----------------------------------------------------------------------
 
 
@@ -416,6 +453,58 @@ def test_nothing_but_loopback_is_asked_in_clear(
     key_sets.refresh("http://idp.intranet.example/keys")
     assert internet.connections == [("127.0.0.1", 80)]
     assert kids("http://idp.intranet.example/keys") == ["old"]
+
+
+# --- Housekeeping ------------------------------------------------------------------------------------------
+
+
+def cleared() -> str:
+    output = StringIO()
+    call_command("clear_expired_tokens", stdout=output)
+    return output.getvalue()
+
+
+def test_a_set_is_deleted_when_its_keys_count_no_longer_and_nobody_asks_for_it(
+    client_id: str, internet: Internet
+) -> None:
+    require_accepted(introspect(OLD.sign(claims(client_id))))
+    internet.refusing = {PUBLIC}
+    later(days=7)
+    assert "Deleted 0 key sets." in cleared()
+    require_accepted(introspect(OLD.sign(claims(client_id))))
+    later(days=1, minutes=1)
+    require_refused(introspect(OLD.sign(claims(client_id))))
+    assert "Deleted 0 key sets." in cleared(), "somebody asked for it a moment ago"
+    later(days=1, minutes=1)
+    assert "Deleted 1 key sets." in cleared()
+    internet.refusing = set()
+    require_accepted(introspect(OLD.sign(claims(client_id))))
+
+
+def test_a_used_assertion_is_remembered_for_longer_than_it_could_be_used_again(client_id: str) -> None:
+    assertion = OLD.sign(claims(client_id))
+    require_accepted(introspect(assertion))
+    assert "Deleted 0 used assertions." in cleared()
+    require_refused(introspect(assertion))
+    UsedAssertion.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    assert "Deleted 1 used assertions." in cleared()
+    exp = int(time.time()) + 60
+    require_accepted(introspect(OLD.sign(claims(client_id, exp=exp))))
+    assert UsedAssertion.objects.get().expires_at.timestamp() >= exp + LEEWAY_SECONDS
+
+
+# --- In the admin ------------------------------------------------------------------------------------------
+
+
+def test_the_admin_shows_where_the_keys_of_a_client_are_and_lets_nobody_change_them(
+    client_id: str, admin_client: Any
+) -> None:
+    application = Application.objects.get(client_id=client_id)
+    path = f"/admin/authapp/application/{application.pk}/change/"
+    page = admin_client.get(path, headers={"host": HOST_OF_SITE}).content.decode()
+    assert URI in page
+    assert 'name="jwks_uri"' not in page
+    assert 'name="jwks"' not in page
 
 
 # --- Sets by themselves ------------------------------------------------------------------------------------
