@@ -31,7 +31,16 @@ from oauth2_provider.models import (
 from authapp import audit, families
 from authapp.client_hosts_admin import ClientHostRuleAdmin
 from authapp.connected_apps import end_connection
-from authapp.models import Application, AuditEvent, ClientHostRule, Connection, TokenFamily
+from authapp.issuers_admin import LinkedIdentityAdmin, TrustedIssuerAdmin
+from authapp.models import (
+    Application,
+    AuditEvent,
+    ClientHostRule,
+    Connection,
+    LinkedIdentity,
+    TokenFamily,
+    TrustedIssuer,
+)
 from authapp.redirect_uris import destination
 
 USERNAME = get_user_model().USERNAME_FIELD
@@ -272,7 +281,10 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("authorized_at", "application__registration_source")
     search_fields = (f"user__{USERNAME}", "application__name", "application__client_id")
     date_hierarchy = "authorized_at"
-    readonly_fields = ("user", "application", "scope", "resource", "created_at", "authorized_at")
+    readonly_fields = (
+        *("user", "application", "scope", "resource", "issuer", "asserted_scope"),
+        *("created_at", "authorized_at"),
+    )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Only consent makes a connection."""
@@ -364,6 +376,8 @@ def _register() -> None:
         admin.site.unregister(model)
         admin.site.register(model, admin_class)
     admin.site.register(ClientHostRule, ClientHostRuleAdmin)
+    admin.site.register(TrustedIssuer, TrustedIssuerAdmin)
+    admin.site.register(LinkedIdentity, LinkedIdentityAdmin)
     # No ID token is ever issued: OpenID Connect is not offered.
     admin.site.unregister(get_id_token_model())
     user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None

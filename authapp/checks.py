@@ -6,10 +6,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, register
+from django.core.checks import CheckMessage, Error, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 
-from authapp import conf
+from authapp import conf, identities, trusted_issuers
 
 
 @register
@@ -65,3 +65,25 @@ def check_registration_limit(**_: Any) -> list[CheckMessage]:
     except (ImproperlyConfigured, TypeError, ValueError) as error:
         return [Error(str(error), hint="REGISTRATION_BURST = 0 switches the limit off.", id="authapp.E005")]
     return []
+
+
+@register
+def check_trusted_issuers(**_: Any) -> list[CheckMessage]:
+    """An issuer that cannot be understood is not trusted; nobody would know why nothing is accepted."""
+    hint = "docs/enterprise.md has an example."
+    found: list[CheckMessage] = [
+        Error(problem, hint=hint, id="authapp.E006") for problem in trusted_issuers.problems_with_settings()
+    ]
+    rules = {entry.get("rule") for entry in conf.trusted_issuers() if isinstance(entry, dict)}
+    if "email" in rules and identities.email_field() is None:
+        found.append(Error("The rule email finds nobody: users have no e-mail address.", hint=hint, id="authapp.E007"))
+    if "email" in rules and conf.sign_up_url():
+        found.append(
+            Warning(
+                "With the rule email and SIGN_UP_URL, whoever signs up with somebody else's address gets that person's "
+                "clients.",
+                hint="Make sure that nobody has an account under an address that is not proven to be theirs.",
+                id="authapp.W001",
+            )
+        )
+    return found

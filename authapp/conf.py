@@ -157,6 +157,22 @@ def audit_retention_days() -> int:
     return int(_setting("AUDIT_RETENTION_DAYS", 365))
 
 
+def trusted_issuers() -> tuple[Any, ...]:
+    """Return the identity providers whose ID-JAGs are accepted, unread (`authapp.trusted_issuers` reads them)."""
+    entries = _setting("TRUSTED_ISSUERS", ())
+    return tuple(entries) if isinstance(entries, list | tuple) else (entries,)
+
+
+def identity_assertion_maximum_seconds() -> int:
+    """Return how long an ID-JAG may be good for, from `iat` to `exp`."""
+    return int(_setting("IDENTITY_ASSERTION_MAXIMUM_SECONDS", 300))
+
+
+def asserted_token_seconds() -> int:
+    """Return for how many seconds an access token lives at most that was issued on an identity provider's word."""
+    return int(_setting("ASSERTED_TOKEN_SECONDS", 3600))
+
+
 def introspecting_clients() -> frozenset[str]:
     """Return the identifiers of confidential clients that are resource servers and may ask about any token."""
     return frozenset(_setting("INTROSPECTING_CLIENTS", ()))

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 from oauth2_provider.models import get_access_token_model, get_grant_model
 from oauth2_provider.scopes import get_scopes_backend
 
-from authapp import audit, families
+from authapp import audit, families, trusted_issuers
 from authapp.models import Connection, TokenFamily
 from authapp.redirect_uris import destination
 from authapp.transactions import in_transaction
@@ -38,7 +38,8 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
                 {
                     "connection": connection,
                     "application": connection.application,
-                    "scopes": [descriptions.get(scope, scope) for scope in connection.scope.split()],
+                    "organisation": trusted_issuers.display_name(connection.issuer) if connection.issuer else "",
+                    "scopes": [descriptions.get(scope, scope) for scope in connection.scopes],
                     "destinations": dict.fromkeys(
                         destination(uri) for uri in connection.application.registered_redirect_uris
                     ),
@@ -73,6 +74,8 @@ def end_connection(connection: Connection, meta: Mapping[str, Any], *, by: str) 
     owned: dict[str, Any] = {"user": connection.user_id, "application": connection.application_id}
 
     def work() -> None:
+        # An exchange of an assertion holds the connection, and its token is there once that is released.
+        list(Connection.objects.select_for_update(of=("self",)).filter(**owned))
         audit.record(
             audit.Action.DISCONNECTED,
             meta,

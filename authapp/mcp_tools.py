@@ -40,7 +40,7 @@ def list_connected_apps() -> list[ConnectedApp]:
             connection_id=connection.pk,
             name=str(connection.application),
             client_id=connection.application.client_id,
-            may=[str(words.get(scope, scope)) for scope in connection.scope.split()],
+            may=[str(words.get(scope, scope)) for scope in connection.scopes],
             connected_at=connection.created_at.isoformat(timespec="seconds"),
             is_this_one=connection.pk == current_identity().connection_id,
         )

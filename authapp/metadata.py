@@ -16,7 +16,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider.views import OAuthServerMetadataView
 
-from authapp import conf, json_web_keys
+from authapp import conf, json_web_keys, trusted_issuers
 
 
 @method_decorator([csrf_exempt, login_not_required], name="dispatch")  # so that a POST is a 405, not a CSRF page
@@ -37,6 +37,9 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
         metadata: dict[str, Any] = json.loads(super().get(request, *args, **kwargs).content)
         metadata["issuer"] = issuer
         metadata["prompt_values_supported"] = sorted(conf.prompts_supported())
+        if further := trusted_issuers.grant_types():
+            metadata["grant_types_supported"] = [*metadata["grant_types_supported"], *further]
+            metadata["authorization_grant_profiles_supported"] = [trusted_issuers.PROFILE]
         # A public client can revoke its tokens, but has nothing to prove who it is when it asks about one.
         methods = [name for name in conf.SUPPORTED_AUTH_METHODS if name != "none"]
         metadata["introspection_endpoint_auth_methods_supported"] = methods

@@ -14,6 +14,9 @@ from oauthlib.oauth2 import (
     TokenEndpoint,
 )
 
+from authapp import conf
+from authapp.grants.identity_assertion import IdentityAssertionGrant
+
 
 class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationEndpoint):
     """What DOT's core asks; the arguments are `oauth2_settings.server_kwargs`."""
@@ -37,6 +40,7 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
             grant_types={
                 "authorization_code": code_grant,
                 "refresh_token": RefreshTokenGrant(request_validator),
+                conf.JWT_BEARER: IdentityAssertionGrant(request_validator),
             },
             default_token_type=self.bearer,
         )

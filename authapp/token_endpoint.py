@@ -18,7 +18,7 @@ from oauth2_provider.signals import app_authorized
 from oauth2_provider.views import RevokeTokenView as DOTRevokeTokenView
 from oauth2_provider.views import TokenView as DOTTokenView
 
-from authapp import client_assertions, conf
+from authapp import client_assertions, conf, trusted_issuers
 from authapp.errors import error_response, no_store
 from authapp.models import Application
 from authapp.oauthlib_core import basic_client_id
@@ -40,6 +40,8 @@ class FormEndpoint:
         if problem := _problem_with_form(request):
             return error_response("invalid_request", problem)
         _refresh_metadata_document(request)
+        if request.POST.get("grant_type") == conf.JWT_BEARER:
+            trusted_issuers.refresh_keys(request.POST.get("assertion", ""))
         client_assertions.refresh_keys(request)
         # A code or refresh token is locked, used and replaced in one transaction: of parallel requests with the same
         # one, each sees what the other did. An error answer commits too: it may have revoked a family.
@@ -65,8 +67,8 @@ class TokenView(FormEndpoint, DOTTokenView):
         grant_type = request.POST.get("grant_type", "")
         if not grant_type:
             return error_response("invalid_request", "grant_type is missing.")
-        if grant_type not in conf.SUPPORTED_GRANT_TYPES:
-            supported = " and ".join(conf.SUPPORTED_GRANT_TYPES)
+        if grant_type not in conf.SUPPORTED_GRANT_TYPES and grant_type not in trusted_issuers.grant_types():
+            supported = " and ".join((*conf.SUPPORTED_GRANT_TYPES, *trusted_issuers.grant_types()))
             return error_response("unsupported_grant_type", f"This server has the grants {supported}.")
         if app_authorized.has_listeners(type(self)):
             # DOT looks the new token up again to send its signal.

@@ -13,15 +13,16 @@ from oauth2_provider.models import get_refresh_token_model
 from oauth2_provider.scopes import get_scopes_backend
 from oauthlib.common import Request
 
-from authapp import audit, families
+from authapp import asserted_access, audit, families
 from authapp.client_authentication import ClientAuthentication
 from authapp.grants.code import CodeGrant
+from authapp.grants.identity_assertion import IdentityAssertion
 from authapp.grants.issuing import Issuing
 from authapp.grants.refresh import RefreshGrant
 from authapp.models import Application
 
 
-class Validator(ClientAuthentication, CodeGrant, RefreshGrant, Issuing):
+class Validator(ClientAuthentication, CodeGrant, RefreshGrant, IdentityAssertion, Issuing):
     """What the authorization server accepts."""
 
     def validate_scopes(
@@ -38,6 +39,8 @@ class Validator(ClientAuthentication, CodeGrant, RefreshGrant, Issuing):
         DOT ends one pair; the pairs of parallel refreshes would live on.
         """
         checksum = hashlib.sha256(token.encode()).hexdigest()
+        if asserted_access.revoke(checksum, request.client, request.headers):
+            return
         refresh_tokens = get_refresh_token_model().objects.filter(application=request.client)
         found = (
             refresh_tokens.filter(token_checksum=checksum).first()

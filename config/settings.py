@@ -274,6 +274,7 @@ AUTHAPP = {
     "CLIENT_HOSTS_ALLOWED": env.list("CLIENT_HOSTS_ALLOWED", default=[]),
     "CLIENT_HOSTS_DENIED": env.list("CLIENT_HOSTS_DENIED", default=[]),
     "PRIVATE_KEY_HOSTS": env.list("PRIVATE_KEY_HOSTS", default=[]),
+    "TRUSTED_ISSUERS": read(env.json, "TRUSTED_ISSUERS", "a JSON list", default=[]),
 }
 
 # Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do

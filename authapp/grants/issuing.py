@@ -1,8 +1,8 @@
 """Issue tokens, whatever they were traded for: bound to a resource, in a family where there is a refresh token.
 
 A grant that accepted a request has put on it `granted_resource`, the resources (RFC 8707) that its tokens may be for;
-`default_resource`, those of them that are meant where the request names none, if not all; and `family_code`, the digest
-of a code that must not work again, if a new login comes of it.
+`default_resource`, those of them that are meant where the request names none, if not all; `family_code`, the digest
+of a code that must not work again, if a new login comes of it; and `audit_detail`, what else the audit trail shall say.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class Issuing(OAuth2Validator):
             user=request.user,
             scope=token["scope"],
             resource=list(request.resource),
+            **(kept(request, "audit_detail") or {}),
         )
 
     def _save_refresh_token(self, token: dict[str, Any], request: Request, access_token: Any, source: Any) -> None:

@@ -7,15 +7,19 @@ from authapp.models.audit import AuditEvent
 from authapp.models.client import Application
 from authapp.models.consent import Connection, Rotation, TokenFamily
 from authapp.models.host_rule import ClientHostRule
+from authapp.models.issuers import AssertedToken, LinkedIdentity, TrustedIssuer
 from authapp.models.keys import KeySet, UsedAssertion
 
 __all__ = [
     "Application",
+    "AssertedToken",
     "AuditEvent",
     "ClientHostRule",
     "Connection",
     "KeySet",
+    "LinkedIdentity",
     "Rotation",
     "TokenFamily",
+    "TrustedIssuer",
     "UsedAssertion",
 ]

@@ -32,6 +32,10 @@ class AuditEvent(models.Model):
         REFRESH_REPLAYED = "refresh_replayed", _("refresh token replayed")
         TOKEN_REVOKED = "token_revoked", _("tokens revoked")
         DISCONNECTED = "disconnected", _("client disconnected")
+        ASSERTION_REFUSED = "assertion_refused", _("identity assertion refused")
+        IDENTITY_LINKED = "identity_linked", _("identity linked")
+        IDENTITY_ENDED = "identity_ended", _("identity disabled or unlinked")
+        ISSUER_ENDED = "issuer_ended", _("trusted issuer disabled or removed")
 
     at = models.DateTimeField(_("at"), auto_now_add=True, db_index=True)
     action = models.CharField(_("action"), max_length=32, choices=Action.choices)

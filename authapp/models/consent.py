@@ -11,13 +11,19 @@ from authapp.models.client import Application
 
 
 class Connection(models.Model):
-    """A person's consent to a client: made when they press Allow, renewed each time they do."""
+    """A person's consent to a client: made when they press Allow, renewed each time they do.
+
+    Or their organisation's: then `issuer` says whose word it was, and what that allowed stands apart in
+    `asserted_scope`, so that it never counts as what the person consented to.
+    """
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mcp_connections")
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="connections")
     scope = models.CharField(_("scope"), max_length=1000, blank=True)
     resource = models.CharField(_("resource"), max_length=2000, blank=True)
     redirect_destination = models.CharField(_("redirects to"), max_length=255, blank=True)
+    issuer = models.CharField(_("through the organisation"), max_length=255, blank=True)
+    asserted_scope = models.CharField(_("scope through the organisation"), max_length=1000, blank=True)
     created_at = models.DateTimeField(_("connected at"), auto_now_add=True)
     authorized_at = models.DateTimeField(_("last authorized at"), auto_now=True)
 
@@ -30,6 +36,11 @@ class Connection(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user} → {self.application}"
+
+    @property
+    def scopes(self) -> list[str]:
+        """What the client may do, by the person's consent or by the organisation's."""
+        return list(dict.fromkeys([*self.scope.split(), *self.asserted_scope.split()]))
 
 
 class Rotation(models.Model):

@@ -7,6 +7,8 @@ from django.test import Client
 
 from tests.oauth import HOST, ISSUER
 
+pytestmark = pytest.mark.django_db
+
 PATHS = ["/.well-known/oauth-authorization-server", "/.well-known/openid-configuration"]
 
 
