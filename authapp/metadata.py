@@ -36,6 +36,7 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
             raise Http404("No such issuer.")
         metadata: dict[str, Any] = json.loads(super().get(request, *args, **kwargs).content)
         metadata["issuer"] = issuer
+        metadata["grant_types_supported"] = list(conf.grant_types())
         metadata["prompt_values_supported"] = sorted(conf.prompts_supported())
         # A public client can revoke its tokens, but has nothing to prove who it is when it asks about one.
         metadata["introspection_endpoint_auth_methods_supported"] = ["client_secret_post", "client_secret_basic"]

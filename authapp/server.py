@@ -14,6 +14,8 @@ from oauthlib.oauth2 import (
     TokenEndpoint,
 )
 
+from authapp.grants.client_credentials import AppTokenGrant
+
 
 class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationEndpoint):
     """What DOT's core asks; the arguments are `oauth2_settings.server_kwargs`."""
@@ -37,6 +39,7 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
             grant_types={
                 "authorization_code": code_grant,
                 "refresh_token": RefreshTokenGrant(request_validator),
+                "client_credentials": AppTokenGrant(request_validator, token_generator),
             },
             default_token_type=self.bearer,
         )

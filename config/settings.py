@@ -255,6 +255,9 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
 }
 
+# One switch for both apps: a service whose tokens would be refused is told so when it asks for one.
+APP_ONLY_TOKENS = environment.boolean(env.str("APP_ONLY_TOKENS", default="false"), "APP_ONLY_TOKENS")
+
 AUTHAPP = {
     "ISSUERS": PUBLIC_URLS,
     "RESOURCES": RESOURCES,
@@ -267,6 +270,7 @@ AUTHAPP = {
     ),
     "CLIENT_HOSTS_ALLOWED": env.list("CLIENT_HOSTS_ALLOWED", default=[]),
     "CLIENT_HOSTS_DENIED": env.list("CLIENT_HOSTS_DENIED", default=[]),
+    "CLIENT_CREDENTIALS": APP_ONLY_TOKENS,
 }
 
 # Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
@@ -295,6 +299,7 @@ MCPAPP = {
         env.str("ANONYMOUS_SEES_PROTECTED", default="false"), "ANONYMOUS_SEES_PROTECTED"
     ),
     "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
+    "APP_ONLY_TOKENS": APP_ONLY_TOKENS,
 }
 
 # --- Web security ------------------------------------------------------------------------------------------
