@@ -41,10 +41,10 @@ def replace(
         The secret, which nobody can be told again, and until when the one before works, if it does.
 
     Raises:
-        ValueError: the client is public, or the overlap is no sensible number of seconds.
+        ValueError: the client has no secret that its owner could replace, or the overlap is no sensible number.
     """
-    if client.client_type != Application.CLIENT_CONFIDENTIAL:
-        raise ValueError("A public client has no secret.")
+    if not may_be_replaced(client):
+        raise ValueError("This client has no secret that its owner could replace.")
     overlap = conf.secret_overlap_seconds() if overlap_seconds is None else overlap_seconds
     if not 0 <= overlap <= MAXIMUM_OVERLAP_SECONDS:
         raise ValueError(f"The overlap must be from 0 to {MAXIMUM_OVERLAP_SECONDS} seconds.")
@@ -67,6 +67,13 @@ def replace(
         audit.Action.SECRET_REPLACED, meta, application=client, **{name: text for name, text in detail.items() if text}
     )
     return secret, until
+
+
+def may_be_replaced(client: Application) -> bool:
+    """Return whether a client has a secret of its owner's; one that registered itself would not learn of another."""
+    is_the_owners = client.registration_source == Application.RegistrationSource.MANUAL
+    by_key = client.token_endpoint_auth_method == "private_key_jwt"  # noqa: S105  (a method)
+    return is_the_owners and client.client_type == Application.CLIENT_CONFIDENTIAL and not by_key
 
 
 def _hashed(secret: str) -> str:

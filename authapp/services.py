@@ -7,9 +7,14 @@ mapped to the service user and the scopes that its client has then, so what the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import AbstractBaseUser
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+from oauth2_provider.generators import generate_client_secret
 from oauth2_provider.models import get_access_token_model
 from oauth2_provider.scopes import get_scopes_backend
 from oauth2_provider.settings import oauth2_settings
@@ -20,6 +25,96 @@ from authapp.models import Application
 
 SCOPES_OF_PEOPLE = frozenset({"offline_access", "openid", "profile", "email", "address", "phone"})
 """What only means something where a person takes part: refresh tokens, and what OpenID Connect tells of people."""
+
+
+def scopes_to_give() -> dict[str, str]:
+    """Return the scopes that an owner can give a service, with what they mean."""
+    return {scope: str(text) for scope, text in get_scopes_backend().get_all_scopes().items() if scope not in _never()}
+
+
+def make(
+    name: str, user: AbstractBaseUser, scopes: Iterable[str], meta: Mapping[str, Any], *, by: str = ""
+) -> tuple[Application, str]:
+    """Make a service, in the caller's transaction.
+
+    Args:
+        user: what its tools run as; an account that nobody can sign in to.
+        meta: `request.META` of whoever does it, for the audit trail; empty without a request.
+        by: their name.
+
+    Returns:
+        The client and its secret, which nobody can be told again.
+
+    Raises:
+        django.core.exceptions.ValidationError: what is wrong, for whoever does it.
+    """
+    secret = generate_client_secret()
+    client = Application(
+        name=name,
+        client_type=Application.CLIENT_CONFIDENTIAL,
+        authorization_grant_type=Application.GRANT_CLIENT_CREDENTIALS,
+        client_secret=secret,
+        scope=" ".join(dict.fromkeys(scopes)),
+        service_user=user,
+    )
+    require_complete(client)
+    client.full_clean()
+    client.save()
+    record_made(client, meta, by=by)
+    return client, secret
+
+
+def require_complete(client: Application) -> None:
+    """Require what only a service needs.
+
+    Raises:
+        django.core.exceptions.ValidationError: what is missing, by field.
+    """
+    problems: dict[str, str] = {}
+    if not client.name.strip() or not client.name.isprintable():
+        problems["name"] = _("Give the service a name, by which you will know it in the audit trail.")
+    unknown = set(client.scope.split()) - set(scopes_to_give())
+    if unknown:
+        problems["scope"] = _("No service can have this: %s") % ", ".join(sorted(unknown))[:200]
+    elif not client.scope.split():
+        problems["scope"] = _("Give it at least one scope; without one it may do nothing.")
+    if client.service_user is None:
+        problems["service_user"] = _("Choose the account that its tools run as.")
+    elif not client.service_user.is_active:
+        problems["service_user"] = _("This account is not active.")
+    if problems:
+        raise ValidationError(problems)
+
+
+def record_made(client: Application, meta: Mapping[str, Any], *, by: str) -> None:
+    """Write down that a service was made, and by whom."""
+    detail = {"scope": client.scope, "by": by}
+    audit.record(
+        audit.Action.CLIENT_REGISTERED,
+        meta,
+        application=client,
+        user=client.service_user,
+        **{name: text for name, text in detail.items() if text},
+    )
+
+
+def make_user(name: str) -> AbstractBaseUser:
+    """Make a service user: an account that nobody can sign in to, without any permission.
+
+    Raises:
+        django.core.exceptions.ValidationError: there is one of that name, or it is no name.
+    """
+    model = get_user_model()
+    user = model(**{model.USERNAME_FIELD: name})
+    user.set_unusable_password()
+    user.full_clean()
+    user.save()
+    return user
+
+
+def may_do_too_much(user: Any) -> bool:
+    """Return whether an account may do more than a service should: staff and superusers pass many a check."""
+    return bool(getattr(user, "is_superuser", False) or getattr(user, "is_staff", False))
 
 
 def own_scopes(client: Application) -> list[str]:

@@ -575,9 +575,16 @@ def test_what_cannot_have_a_new_secret_says_why() -> None:
     for seconds in (-1, 10**9):
         with pytest.raises(ValueError, match="overlap"):
             replaced(client, overlap_seconds=seconds)
-    client.client_type = Application.CLIENT_PUBLIC
-    with pytest.raises(ValueError, match="public"):
-        replaced(client)
+    for field, value in (
+        ("client_type", Application.CLIENT_PUBLIC),
+        ("registration_source", Application.RegistrationSource.DCR),
+        ("token_endpoint_auth_method", "private_key_jwt"),
+    ):
+        Application.objects.update(**{field: value})
+        with pytest.raises(ValueError, match="no secret"):
+            replaced(Application.objects.get())
+        Application.objects.update(**{field: getattr(client, field)})
+    assert replaced(Application.objects.get())
 
 
 def test_the_trail_tells_of_a_new_secret_and_never_which() -> None:
