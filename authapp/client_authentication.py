@@ -7,7 +7,10 @@ from typing import Any
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 
+from authapp import client_assertions
+from authapp.grants.issuing import kept
 from authapp.models import Application
+from authapp.models.client import PRIVATE_KEY_JWT
 
 
 class ClientAuthentication(OAuth2Validator):
@@ -31,8 +34,50 @@ class ClientAuthentication(OAuth2Validator):
         except ValueError:
             return False
 
+    def client_authentication_required(self, request: Request, *args: Any, **kwargs: Any) -> bool:
+        """Authenticate whoever sends an assertion, and whoever registered to do so (DOT knows no assertions)."""
+        if _parameter(request, "client_assertion") or _parameter(request, "client_assertion_type"):
+            return True
+        required = bool(super().client_authentication_required(request, *args, **kwargs))
+        return required or getattr(request.client, "token_endpoint_auth_method", "") == PRIVATE_KEY_JWT
+
+    def authenticate_client(self, request: Request, *args: Any, **kwargs: Any) -> bool:
+        """Authenticate a client by an assertion or by its secret, whichever it registered for (RFC 7591 §2).
+
+        Between the two ways to send a secret it may choose: real clients mix them up. DOT would take an empty secret
+        of a client that has none.
+        """
+        if _parameter(request, "client_assertion") or _parameter(request, "client_assertion_type"):
+            return self._authenticate_assertion(request)
+        if not super().authenticate_client(request, *args, **kwargs):
+            return False
+        client: Application = request.client
+        is_secretless = client.client_type == Application.CLIENT_CONFIDENTIAL and not client.client_secret
+        return not is_secretless and client.token_endpoint_auth_method != PRIVATE_KEY_JWT
+
+    def _authenticate_assertion(self, request: Request) -> bool:
+        """Return whether `client_assertion` proves a client, which `client_id`, if sent, names too (RFC 7521 §4.2)."""
+        if kept(request, "client_assertion_verified"):
+            return True  # asked again about the same request: the assertion was used by that, and not by another
+        if _parameter(request, "client_assertion_type") != client_assertions.ASSERTION_TYPE:
+            return False
+        text = _parameter(request, "client_assertion")
+        client_id = client_assertions.claimed_client_id(text)
+        if not client_id or _parameter(request, "client_id") not in {"", client_id}:
+            return False
+        client = self._load_application(client_id, request)
+        if client is None or client_assertions.verified(text, client, request.headers) is None:
+            return False
+        request.client_assertion_verified = True
+        return True
+
     def validate_grant_type(
         self, client_id: str, grant_type: str, client: Application, request: Request, *args: Any, **kwargs: Any
     ) -> bool:
         """Return whether a client has a grant (DOT knows one grant for each client, and none beyond its own)."""
         return client.may_use(grant_type)
+
+
+def _parameter(request: Request, name: str) -> str:
+    """Return a parameter of the form, empty where it is not sent."""
+    return str(dict(request.decoded_body or ()).get(name) or "")

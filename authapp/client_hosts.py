@@ -42,13 +42,13 @@ class ClientIDURL(NamedTuple):
     """Path and query, as they go into the request line."""
 
 
-def parse_url(client_id: str) -> ClientIDURL:
-    """Take a client identifier apart.
+def parse_url(client_id: str, *, maximum_length: int = MAXIMUM_LENGTH) -> ClientIDURL:
+    """Take a client identifier apart, or another URL of a client's that is spelled like one.
 
     Raises:
         CIMDError: it is not a URL that a document may have.
     """
-    match = _URL.fullmatch(client_id) if len(client_id) <= MAXIMUM_LENGTH else None
+    match = _URL.fullmatch(client_id) if len(client_id) <= maximum_length else None
     if match is None or _BROKEN_ESCAPE.search(client_id):
         raise CIMDError("client_id is not the plain https URL of a document")
     segments = match["path"].lower().replace("%2e", ".").split("/")

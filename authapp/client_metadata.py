@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
-from authapp import conf
+from authapp import client_keys, conf
+from authapp.client_keys import NO_KEYS, ClientKeys, InvalidKeys
 from authapp.redirect_uris import InvalidRedirectURI, require_registrable
 
 RegistrationErrorCode = Literal["invalid_redirect_uri", "invalid_client_metadata"]
@@ -46,6 +47,9 @@ class ClientMetadata:
     redirect_uris: list[str]
     client_name: str = ""
     token_endpoint_auth_method: str = "client_secret_basic"  # noqa: S105  (RFC 7591 §2: the default)
+    token_endpoint_auth_signing_alg: str = ""
+    jwks: dict[str, Any] | None = None
+    jwks_uri: str = ""
     grant_types: list[str] = field(default_factory=lambda: ["authorization_code"])
     response_types: list[str] = field(default_factory=lambda: ["code"])
     scope: str = ""
@@ -60,8 +64,13 @@ class ClientMetadata:
 
     @property
     def is_public(self) -> bool:
-        """Whether the client has no secret (RFC 6749 §2.1)."""
+        """Whether the client has nothing to prove who it is (RFC 6749 §2.1)."""
         return self.token_endpoint_auth_method == "none"  # noqa: S105
+
+    @property
+    def has_secret(self) -> bool:
+        """Whether the client proves who it is by a secret."""
+        return self.token_endpoint_auth_method.startswith("client_secret_")
 
 
 def parse(body: bytes, *, content_type: str, known_scopes: frozenset[str]) -> ClientMetadata:
@@ -91,12 +100,13 @@ def from_dict(data: dict[str, Any], *, known_scopes: frozenset[str]) -> ClientMe
     Raises:
         RegistrationError: with the code of RFC 7591 §3.2.2.
     """
+    method = _choice(data, "token_endpoint_auth_method", conf.SUPPORTED_AUTH_METHODS, default="client_secret_basic")
     return ClientMetadata(
         redirect_uris=_redirect_uris(data.get("redirect_uris")),
         client_name=_text(data, "client_name", MAXIMUM_NAME_LENGTH),
-        token_endpoint_auth_method=_choice(
-            data, "token_endpoint_auth_method", conf.SUPPORTED_AUTH_METHODS, default="client_secret_basic"
-        ),
+        token_endpoint_auth_method=method,
+        # Keys are of use here to prove who a client is, and otherwise ignored as metadata that is not understood.
+        **(_keys(data) if method == "private_key_jwt" else NO_KEYS),
         grant_types=_grant_types(data),
         response_types=_response_types(data),
         scope=_scope(data, known_scopes),
@@ -109,6 +119,13 @@ def from_dict(data: dict[str, Any], *, known_scopes: frozenset[str]) -> ClientMe
         software_id=_text(data, "software_id", MAXIMUM_TEXT_LENGTH),
         software_version=_text(data, "software_version", MAXIMUM_TEXT_LENGTH),
     )
+
+
+def _keys(data: dict[str, Any]) -> ClientKeys:
+    try:
+        return client_keys.from_dict(data)
+    except InvalidKeys as error:
+        raise RegistrationError("invalid_client_metadata", str(error)) from error
 
 
 def _redirect_uris(value: Any) -> list[str]:

@@ -7,7 +7,7 @@ the header only chooses among the issuers that the settings list.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +27,7 @@ GRANT_TYPES_OF_THE_OWNER = ("client_credentials", JWT_BEARER)
 SUPPORTED_GRANT_TYPES = ("authorization_code", "refresh_token")
 """What a client may register (RFC 7591 §2)."""
 SUPPORTED_RESPONSE_TYPES = ("code",)
-SUPPORTED_AUTH_METHODS = ("none", "client_secret_post", "client_secret_basic")
+SUPPORTED_AUTH_METHODS = ("none", "client_secret_post", "client_secret_basic", "private_key_jwt")
 
 
 def _setting(name: str, default: Any) -> Any:
@@ -109,6 +109,14 @@ def _hosts(name: str, entries: Iterable[str]) -> tuple[str, ...]:
 def client_document_stale_seconds() -> int:
     """Return for how long a client's last good document counts after its time, while no newer one can be had."""
     return int(_setting("CLIENT_DOCUMENT_STALE_SECONDS", 7 * 24 * 3600))
+
+
+def private_key_hosts() -> frozenset[str]:
+    """Return the hosts whose key sets may have any address, and on loopback plain http; each as it stands in the URL.
+
+    That is `host`, or `host:port` where the URL has a port.
+    """
+    return frozenset(_setting("PRIVATE_KEY_HOSTS", ()))
 
 
 def rotation_overlap_seconds() -> int:
@@ -203,7 +211,12 @@ def prompts_supported() -> frozenset[str]:
 
 def issuer(request: HttpRequest) -> str:
     """Return the issuer a request is talking to: the listed one with the request's host, else the canonical one."""
-    host = request.META.get("HTTP_HOST", "")
+    return issuer_at(request.META)
+
+
+def issuer_at(meta: Mapping[str, Any]) -> str:
+    """Return what `issuer` does; `meta` is `request.META`, or the headers of an oauthlib request."""
+    host = meta.get("HTTP_HOST", "")
     for candidate in issuers():
         if urlsplit(candidate).netloc == host:
             return candidate
@@ -211,8 +224,13 @@ def issuer(request: HttpRequest) -> str:
 
 
 def absolute_url(request: HttpRequest, view_name: str, **kwargs: str) -> str:
-    """Return the URL of a view at the request's issuer; a prefix in the issuer's path is part of `reverse` already."""
-    parts = urlsplit(issuer(request))
+    """Return the URL of a view at the request's issuer."""
+    return url_at(issuer(request), view_name, **kwargs)
+
+
+def url_at(issuer: str, view_name: str, **kwargs: str) -> str:
+    """Return the URL of a view at an issuer; a prefix in the issuer's path is part of `reverse` already."""
+    parts = urlsplit(issuer)
     return f"{parts.scheme}://{parts.netloc}{reverse(view_name, kwargs=kwargs)}"
 
 

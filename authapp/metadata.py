@@ -16,7 +16,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider.views import OAuthServerMetadataView
 
-from authapp import conf
+from authapp import conf, json_web_keys
 
 
 @method_decorator([csrf_exempt, login_not_required], name="dispatch")  # so that a POST is a 405, not a CSRF page
@@ -39,7 +39,10 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
         metadata["grant_types_supported"] = list(conf.grant_types())
         metadata["prompt_values_supported"] = sorted(conf.prompts_supported())
         # A public client can revoke its tokens, but has nothing to prove who it is when it asks about one.
-        metadata["introspection_endpoint_auth_methods_supported"] = ["client_secret_post", "client_secret_basic"]
+        methods = [name for name in conf.SUPPORTED_AUTH_METHODS if name != "none"]
+        metadata["introspection_endpoint_auth_methods_supported"] = methods
+        for endpoint in ("token", "revocation", "introspection"):  # RFC 8414 §2: required beside private_key_jwt
+            metadata[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(json_web_keys.ALGORITHMS)
         response = JsonResponse(metadata)
         response["Cache-Control"] = "public, max-age=300"
         response["Vary"] = "Host"

@@ -44,7 +44,7 @@ class RegistrationView(DynamicClientRegistrationView):
             return error_response(error.code, error.description)
         if refusal := throttling.refuse_registration(request):
             return refusal
-        secret = "" if metadata.is_public else generate_client_secret()
+        secret = generate_client_secret() if metadata.has_secret else ""
         application = Application(
             registration_source=Application.RegistrationSource.DCR,
             client_type=Application.CLIENT_PUBLIC if metadata.is_public else Application.CLIENT_CONFIDENTIAL,
@@ -111,9 +111,11 @@ class ClientConfigurationView(DynamicClientRegistrationManagementView):
         if isinstance(registration, HttpResponse):
             return registration
         application = registration.application
-        if metadata.is_public != (application.client_type == Application.CLIENT_PUBLIC):
+        is_public = application.client_type == Application.CLIENT_PUBLIC
+        if metadata.is_public != is_public or metadata.has_secret != bool(application.client_secret):
             return error_response(
-                "invalid_client_metadata", "A client cannot change between public and confidential; register anew."
+                "invalid_client_metadata",
+                "A client cannot change whether it is public, has a secret or has a key; register anew.",
             )
         changed = _apply(application, metadata)
         application.save(update_fields=[*changed, "updated"])
@@ -186,12 +188,15 @@ def _information(application: Application, request: HttpRequest, token: str, *, 
     }
     if secret:
         information["client_secret"] = secret
-    if application.client_type == Application.CLIENT_CONFIDENTIAL:
+    if application.client_secret:
         information["client_secret_expires_at"] = 0  # RFC 7591 §3.2.1: required beside a secret; 0 is "never"
     optional = {
         "client_name": application.name,
         "scope": application.scope,
         "application_type": application.application_type,
+        "token_endpoint_auth_signing_alg": application.token_endpoint_auth_signing_alg,
+        "jwks": application.jwks,
+        "jwks_uri": application.jwks_uri,
         "client_uri": application.client_uri,
         "logo_uri": application.logo_uri,
         "tos_uri": application.tos_uri,

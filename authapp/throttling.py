@@ -62,9 +62,12 @@ class DocumentFetchLimit:
         if cache.get(cimd._backoff_cache_key(client_id)):
             return True
         # Never by asking for the attribute: oauthlib's request answers with a parameter of that name.
-        meta = request.META if isinstance(request, HttpRequest) else request.headers
-        burst, refill = conf.document_fetch_burst(), conf.document_fetch_refill_per_minute()
-        return not _seconds_to_wait("document", meta, burst, refill)
+        return may_fetch(request.META if isinstance(request, HttpRequest) else request.headers)
+
+
+def may_fetch(meta: Mapping[str, Any]) -> bool:
+    """Take a token from the bucket for documents and keys of clients; return False when it is empty."""
+    return not _seconds_to_wait("document", meta, conf.document_fetch_burst(), conf.document_fetch_refill_per_minute())
 
 
 def _seconds_to_wait(what: str, meta: Mapping[str, Any], burst: int, refill_per_minute: float) -> int:

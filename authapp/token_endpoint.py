@@ -18,7 +18,7 @@ from oauth2_provider.signals import app_authorized
 from oauth2_provider.views import RevokeTokenView as DOTRevokeTokenView
 from oauth2_provider.views import TokenView as DOTTokenView
 
-from authapp import conf
+from authapp import client_assertions, conf
 from authapp.errors import error_response, no_store
 from authapp.models import Application
 from authapp.oauthlib_core import basic_client_id
@@ -40,6 +40,7 @@ class FormEndpoint:
         if problem := _problem_with_form(request):
             return error_response("invalid_request", problem)
         _refresh_metadata_document(request)
+        client_assertions.refresh_keys(request)
         # A code or refresh token is locked, used and replaced in one transaction: of parallel requests with the same
         # one, each sees what the other did. An error answer commits too: it may have revoked a family.
         response: HttpResponse = in_transaction(
@@ -102,7 +103,12 @@ def _problem_with_form(request: HttpRequest) -> str:
             return f"The parameter {name[:40]} is too long or has a NUL character."
     if not all(_VERIFIER.fullmatch(verifier) for verifier in lists.get("code_verifier", ())):
         return "code_verifier must be 43 to 128 unreserved characters."
-    if "client_secret" in lists and request.META.get("HTTP_AUTHORIZATION", "").lower().startswith("basic "):
+    if ("client_assertion" in lists) != ("client_assertion_type" in lists):
+        return "client_assertion and client_assertion_type stand together."  # RFC 7521 §4.2
+    is_basic = request.META.get("HTTP_AUTHORIZATION", "").lower().startswith("basic ")
+    if "client_assertion" in lists and ("client_secret" in lists or is_basic):
+        return "Authenticate the client once: with client_assertion or with a secret, not both."
+    if "client_secret" in lists and is_basic:
         return "Authenticate the client once: with the Authorization header or with client_secret, not both."
     return ""
 
@@ -111,7 +117,8 @@ def _refresh_metadata_document(request: HttpRequest) -> None:
     """Fetch the client's metadata document if that is due: never while the transaction holds its locks."""
     if not oauth2_settings.CIMD_ENABLED:
         return
-    for client_id in (request.POST.get("client_id", ""), basic_client_id(request)):
+    claimed = client_assertions.claimed_client_id(request.POST.get("client_assertion", ""))
+    for client_id in dict.fromkeys((request.POST.get("client_id", ""), basic_client_id(request), claimed)):
         if not cimd.is_cimd_client_id(client_id):
             continue
         application = Application.objects.filter(client_id=client_id).first()

@@ -230,7 +230,13 @@ OAUTH2_PROVIDER = {
     "ALLOW_LOCALHOST_LOOPBACK": True,
     "OAUTH2_RESPONSE_TYPES_SUPPORTED": ["code"],
     "OAUTH2_GRANT_TYPES_SUPPORTED": ["authorization_code", "refresh_token"],
-    "OAUTH2_TOKEN_ENDPOINT_AUTH_METHODS_SUPPORTED": ["none", "client_secret_post", "client_secret_basic"],
+    # In this order: some clients take the first they know.
+    "OAUTH2_TOKEN_ENDPOINT_AUTH_METHODS_SUPPORTED": [
+        "none",
+        "client_secret_post",
+        "client_secret_basic",
+        "private_key_jwt",
+    ],
     "DCR_ENABLED": True,
     "DCR_REGISTRATION_PERMISSION_CLASSES": ["oauth2_provider.dcr.AllowAllDCRPermission"],
     "CIMD_ENABLED": environment.boolean(
@@ -271,6 +277,7 @@ AUTHAPP = {
     "CLIENT_HOSTS_ALLOWED": env.list("CLIENT_HOSTS_ALLOWED", default=[]),
     "CLIENT_HOSTS_DENIED": env.list("CLIENT_HOSTS_DENIED", default=[]),
     "CLIENT_CREDENTIALS": APP_ONLY_TOKENS,
+    "PRIVATE_KEY_HOSTS": env.list("PRIVATE_KEY_HOSTS", default=[]),
 }
 
 # Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do

@@ -13,6 +13,8 @@ from oauth2_provider.models import AbstractApplication, ApplicationManager
 
 from authapp import conf, redirect_uris
 
+PRIVATE_KEY_JWT = "private_key_jwt"
+
 # DOT's names of grants, where they are not the RFCs'.
 _RFC_NAMES = {
     AbstractApplication.GRANT_AUTHORIZATION_CODE: "authorization_code",
@@ -58,6 +60,9 @@ class Application(AbstractApplication):
 
     # RFC 7591 §2, as registered. Empty means not given.
     token_endpoint_auth_method = models.CharField(_("token endpoint auth method"), max_length=32, blank=True)
+    token_endpoint_auth_signing_alg = models.CharField(_("token endpoint auth signing alg"), max_length=16, blank=True)
+    jwks = models.JSONField(_("public keys"), null=True, blank=True)
+    jwks_uri = models.CharField(_("address of public keys"), max_length=500, blank=True)
     grant_types = models.JSONField(_("grant types"), default=list, blank=True)
     response_types = models.JSONField(_("response types"), default=list, blank=True)
     scope = models.CharField(_("scope"), max_length=1000, blank=True)
@@ -72,6 +77,9 @@ class Application(AbstractApplication):
 
     AS_REGISTERED = (
         "token_endpoint_auth_method",
+        "token_endpoint_auth_signing_alg",
+        "jwks",
+        "jwks_uri",
         "grant_types",
         "response_types",
         "scope",
@@ -109,6 +117,12 @@ class Application(AbstractApplication):
         """Whether every redirect URI leads to a program on the person's own machine (RFC 8252)."""
         uris = self.registered_redirect_uris
         return bool(uris) and all(redirect_uris.is_native(uri) for uri in uris)
+
+    @property
+    def may_authenticate_by_key(self) -> bool:
+        """Whether its assertions count (RFC 7523 §2.2): it registered for them, or its document offers the choice."""
+        has_keys = self.jwks is not None or bool(self.jwks_uri)
+        return has_keys and self.token_endpoint_auth_method in {PRIVATE_KEY_JWT, "none"}
 
     def may_use(self, grant_type: str) -> bool:
         """Return whether the client has a grant; `grant_type` is a value of RFC 7591 §2.

@@ -21,7 +21,7 @@ from oauth2_provider import cimd
 from oauth2_provider.cimd import CIMDError, SafeMetadataFetcher
 from oauth2_provider.settings import oauth2_settings
 
-from authapp import client_id_metadata
+from authapp import safe_fetch
 from authapp.client_id_metadata import MetadataFetcher
 from authapp.models import Application
 from tests.oauth import PKCE, authorization_url, authorize, browser, post_form, redeem, refresh
@@ -366,8 +366,7 @@ def listener(request: pytest.FixtureRequest, resolver: dict[str, str]) -> Iterat
 @pytest.fixture
 def any_address_counts_as_public(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only for the control of the test below."""
-    monkeypatch.setattr(cimd, "_ip_is_public", lambda address: True)
-    monkeypatch.setattr(client_id_metadata, "_is_public", lambda address: True)
+    monkeypatch.setattr(safe_fetch, "_is_public", lambda address: True)
 
 
 def was_reached(listener: socket.socket) -> bool:
@@ -756,8 +755,6 @@ def test_a_document_is_fresh_for_as_long_as_http_says(
 @pytest.mark.parametrize(
     ("owner", "name", "parameters"),
     [
-        (cimd, "_resolve_and_validate", ["hostname", "port"]),
-        (cimd, "_ip_is_public", ["ip_str"]),
         (SafeMetadataFetcher, "_read_document", ["self", "response"]),
         (SafeMetadataFetcher, "fetch", ["self", "client_id"]),
     ],
@@ -766,8 +763,7 @@ def test_what_we_use_of_dot_is_still_there_with_its_parameters(owner: Any, name:
     assert list(inspect.signature(getattr(owner, name)).parameters) == parameters
 
 
-def test_dot_resolves_with_the_check_and_reads_with_the_limits_that_we_rely_on() -> None:
-    assert "_ip_is_public(" in inspect.getsource(cimd._resolve_and_validate)
+def test_dot_reads_with_the_limits_that_we_rely_on() -> None:
     source = inspect.getsource(SafeMetadataFetcher._read_document)
     assert "CIMD_MAX_DOCUMENT_SIZE" in source
     assert "response.status != 200" in source
@@ -798,4 +794,4 @@ def test_dots_own_fetch_still_gives_the_time_to_each_read(
 def test_dots_own_check_still_takes_addresses_that_are_not_public(address: str) -> None:
     """*Known gap* of DOT 3.4.1, like the test above."""
     assert cimd._ip_is_public(address)
-    assert not client_id_metadata._is_public(address)
+    assert not safe_fetch._is_public(address)

@@ -26,7 +26,9 @@ def test_metadata_names_our_issuer_and_its_endpoints(path: str) -> None:
     assert metadata["response_types_supported"] == ["code"]
     assert metadata["grant_types_supported"] == ["authorization_code", "refresh_token"]
     assert metadata["code_challenge_methods_supported"] == ["S256"]
-    assert metadata["token_endpoint_auth_methods_supported"] == ["none", "client_secret_post", "client_secret_basic"]
+    # "none" first: mcp-remote takes the first it knows.
+    methods = ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"]
+    assert metadata["token_endpoint_auth_methods_supported"] == methods
     assert metadata["scopes_supported"] == ["mcp:tools", "mcp:write", "offline_access"]
     assert metadata["authorization_response_iss_parameter_supported"] is True
     assert metadata["introspection_endpoint"] == f"{ISSUER}/o/introspect/"
