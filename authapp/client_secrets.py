@@ -19,6 +19,7 @@ from oauthlib.common import Request
 
 from authapp import audit, conf
 from authapp.models import Application
+from authapp.models.client import PRIVATE_KEY_JWT
 from authapp.oauthlib_core import basic_credentials
 
 logger = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ def replace(
 def may_be_replaced(client: Application) -> bool:
     """Return whether a client has a secret of its owner's; one that registered itself would not learn of another."""
     is_the_owners = client.registration_source == Application.RegistrationSource.MANUAL
-    by_key = client.token_endpoint_auth_method == "private_key_jwt"  # noqa: S105  (a method)
+    by_key = client.token_endpoint_auth_method == PRIVATE_KEY_JWT
     return is_the_owners and client.client_type == Application.CLIENT_CONFIDENTIAL and not by_key
 
 

@@ -20,8 +20,10 @@ from oauth2_provider.scopes import get_scopes_backend
 from oauth2_provider.settings import oauth2_settings
 from oauthlib.common import Request
 
-from authapp import audit, conf
+from authapp import audit, client_keys, conf
+from authapp.client_keys import InvalidKeys
 from authapp.models import Application
+from authapp.models.client import PRIVATE_KEY_JWT
 
 SCOPES_OF_PEOPLE = frozenset({"offline_access", "openid", "profile", "email", "address", "phone"})
 """What only means something where a person takes part: refresh tokens, and what OpenID Connect tells of people."""
@@ -33,35 +35,62 @@ def scopes_to_give() -> dict[str, str]:
 
 
 def make(
-    name: str, user: AbstractBaseUser, scopes: Iterable[str], meta: Mapping[str, Any], *, by: str = ""
+    name: str,
+    user: AbstractBaseUser,
+    scopes: Iterable[str],
+    meta: Mapping[str, Any],
+    *,
+    keys: Mapping[str, Any] | None = None,
+    by: str = "",
 ) -> tuple[Application, str]:
     """Make a service, in the caller's transaction.
 
     Args:
         user: what its tools run as; an account that nobody can sign in to.
+        keys: `jwks` or `jwks_uri` (RFC 7591 §2) of a service that proves by a key who it is; None for a secret.
         meta: `request.META` of whoever does it, for the audit trail; empty without a request.
         by: their name.
 
     Returns:
-        The client and its secret, which nobody can be told again.
+        The client and its secret, which nobody can be told again; empty where it has keys.
 
     Raises:
         django.core.exceptions.ValidationError: what is wrong, for whoever does it.
     """
-    secret = generate_client_secret()
+    secret = generate_client_secret() if keys is None else ""
     client = Application(
         name=name,
         client_type=Application.CLIENT_CONFIDENTIAL,
         authorization_grant_type=Application.GRANT_CLIENT_CREDENTIALS,
         client_secret=secret,
+        hash_client_secret=bool(secret),
         scope=" ".join(dict.fromkeys(scopes)),
         service_user=user,
     )
+    if keys is not None:
+        use_keys(client, keys)
     require_complete(client)
     client.full_clean()
     client.save()
     record_made(client, meta, by=by)
     return client, secret
+
+
+def use_keys(client: Application, keys: Mapping[str, Any]) -> None:
+    """Let a service prove by a key who it is (RFC 7523 §2.2), and by nothing else.
+
+    Args:
+        keys: `jwks`, a JWK Set (RFC 7517 §5), or `jwks_uri`, where it is published.
+
+    Raises:
+        django.core.exceptions.ValidationError: they cannot be used.
+    """
+    try:
+        checked = client_keys.from_dict(dict(keys))
+    except InvalidKeys as error:
+        raise ValidationError({"jwks_uri" if "jwks_uri" in keys else "jwks": str(error)}) from error
+    client.jwks, client.jwks_uri = checked["jwks"], checked["jwks_uri"]
+    client.token_endpoint_auth_method = PRIVATE_KEY_JWT
 
 
 def require_complete(client: Application) -> None:

@@ -22,8 +22,10 @@ from oauth2_provider.generators import generate_client_secret
 from authapp import client_secrets, conf, services
 from authapp.errors import no_store
 from authapp.models import Application
+from authapp.models.client import PRIVATE_KEY_JWT
 
 PEOPLE, SERVICE = "people", "service"
+SERVICE_FIELDS = ("service_user", "scopes", "keys", "keys_uri")
 
 
 class ClientForm(ApplicationForm):
@@ -43,6 +45,17 @@ class ClientForm(ApplicationForm):
         help_text=_("What the service may do. Its account needs the permissions for it as well."),
     )
 
+    keys = forms.JSONField(
+        label=_("public keys"),
+        required=False,
+        help_text=_("A JWK Set, where the service proves by a key who it is; it then has no secret."),
+    )
+    keys_uri = forms.CharField(
+        label=_("address of public keys"),
+        required=False,
+        max_length=500,
+        help_text=_("Or where it publishes them: they may change there."),
+    )
     owner: Any = None
     """Who fills the form in; the admin sets it on a form class of the request's own."""
 
@@ -52,6 +65,7 @@ class ClientForm(ApplicationForm):
             (scope, f"{scope}: {text}") for scope, text in services.scopes_to_give().items()
         ]
         self.fields["scopes"].initial = self.instance.scope.split()
+        self.fields["keys"].initial, self.fields["keys_uri"].initial = self.instance.jwks, self.instance.jwks_uri
         if "client_type" in self.fields:
             self.fields["client_type"].required = False  # of a service it is known
 
@@ -72,16 +86,16 @@ class ClientForm(ApplicationForm):
             client.name = self.cleaned_data.get("name", client.name)
             if client.pk is None:
                 self._make_a_service(client)
+            self._use_keys(client)
             try:
                 services.require_complete(client)
             except ValidationError as error:
-                for field, texts in error.message_dict.items():
-                    self.add_error("scopes" if field == "scope" else field, texts)
+                self._tell(error)
             if services.may_do_too_much(client.service_user) and not self.owner.is_superuser:
                 self.add_error("service_user", _("Only a superuser can let a service run as staff or a superuser."))
         elif client.pk is None:
-            if self.cleaned_data.get("service_user") or self.cleaned_data.get("scopes"):
-                self.add_error("kind", _("Only a service has scopes and an account of its own."))
+            if self.cleaned_data.get("service_user") or self.cleaned_data.get("scopes") or self._keys():
+                self.add_error("kind", _("Only a service has scopes, keys and an account here."))
             if not self.cleaned_data.get("client_type"):
                 self.add_error("client_type", _("Choose one."))
         return cleaned
@@ -92,8 +106,30 @@ class ClientForm(ApplicationForm):
         client.authorization_grant_type = Application.GRANT_CLIENT_CREDENTIALS
         # `construct_instance` copies what was entered onto the client after this.
         self.cleaned_data["client_type"] = Application.CLIENT_CONFIDENTIAL
-        self.cleaned_data["client_secret"] = generate_client_secret()
-        self.cleaned_data["hash_client_secret"] = True
+        secret = "" if self._keys() else generate_client_secret()
+        self.cleaned_data["client_secret"], self.cleaned_data["hash_client_secret"] = secret, bool(secret)
+
+    def _use_keys(self, client: Application) -> None:
+        """Take the keys of a service that has some or gets some; one with a secret keeps that."""
+        keys = self._keys()
+        try:
+            if keys and (client.pk is None or client.token_endpoint_auth_method == PRIVATE_KEY_JWT):
+                services.use_keys(client, keys)
+            elif keys:
+                self.add_error("keys", _("This service proves by a secret who it is. Make another one for a key."))
+            elif client.token_endpoint_auth_method == PRIVATE_KEY_JWT:
+                self.add_error("keys", _("Without a key this service could not prove who it is."))
+        except ValidationError as error:
+            self._tell(error)
+
+    def _keys(self) -> dict[str, Any]:
+        entered = {"jwks": self.cleaned_data.get("keys"), "jwks_uri": self.cleaned_data.get("keys_uri")}
+        return {name: value for name, value in entered.items() if value not in (None, "")}
+
+    def _tell(self, error: ValidationError) -> None:
+        names = {"scope": "scopes", "jwks": "keys", "jwks_uri": "keys_uri"}
+        for field, texts in error.message_dict.items():
+            self.add_error(names.get(field, field), texts)
 
 
 class ServicesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -112,10 +148,10 @@ class ServicesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """Return what to show of a service, or where one can be made."""
         if obj is None:
             text = _("The secret is made when you save, and shown once. Type, secret and URIs above are not used.")
-            return [(_("For a service"), {"fields": ("service_user", "scopes"), "description": text})]
+            return [(_("For a service"), {"fields": SERVICE_FIELDS, "description": text})]
         if not obj.is_service:
             return []
-        return [(_("Service"), {"fields": ("service_user", "scopes", "previous_client_secret_expires_at")})]
+        return [(_("Service"), {"fields": (*SERVICE_FIELDS, "previous_client_secret_expires_at")})]
 
     def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
         """Save; keep the secret of a new service for the page that shows it once."""
@@ -123,7 +159,7 @@ class ServicesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         secret = obj.client_secret
         super().save_model(request, obj, form, change)
         if is_service and not change:
-            request.service_secret = secret  # type: ignore[attr-defined]
+            request.service_secret = secret or None  # type: ignore[attr-defined]
             services.record_made(obj, request.META, by=request.user.get_username())
         if is_service and services.may_do_too_much(obj.service_user):
             text = _("%(user)s is staff or a superuser: the service may do all that the account may.")

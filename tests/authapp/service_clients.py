@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import base64
+import json
+import time
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
+import jwt
+from cryptography.hazmat.primitives.asymmetric import ec
 from django.contrib.auth import get_user_model
+from jwt.algorithms import ECAlgorithm
 
 from authapp.models import Application
-from tests.oauth import post_form
+from tests.oauth import ISSUER, post_form
 
 SECRET = "s" * 40
 
@@ -44,6 +50,24 @@ def ask(client: Application, /, *, secret: str | None = SECRET, **parameters: An
     form = {"grant_type": "client_credentials"} | parameters
     headers = basic(client.client_id, secret) if secret is not None else {}
     return post_form("/o/token/", {name: value for name, value in form.items() if value is not None}, headers)
+
+
+class Key:
+    """A key of a service, and what it signs."""
+
+    def __init__(self) -> None:
+        self.private = ec.generate_private_key(ec.SECP256R1())
+        public = json.loads(ECAlgorithm.to_jwk(self.private.public_key()))
+        self.jwks = {"keys": [public | {"kid": "one", "alg": "ES256", "use": "sig"}]}
+
+    def assertion(self, client_id: str, **claims: Any) -> dict[str, str]:
+        """Return what proves a client at the token endpoint (RFC 7523 §2.2)."""
+        now = int(time.time())
+        said = {"iss": client_id, "sub": client_id, "aud": ISSUER, "iat": now, "exp": now + 60, "jti": uuid4().hex}
+        return {
+            "client_assertion_type": "urn:ietf:params:oauth:client-assertion-type:jwt-bearer",
+            "client_assertion": jwt.encode(said | claims, self.private, "ES256", headers={"kid": "one"}),
+        }
 
 
 def token_of(client: Application, /, **parameters: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +17,7 @@ from django.test import Client
 from django.utils import timezone
 
 from authapp.models import Application, AuditEvent
-from tests.authapp.service_clients import SECRET, ask, robot, service
+from tests.authapp.service_clients import SECRET, Key, ask, robot, service
 from tests.oauth import browser
 
 pytestmark = pytest.mark.django_db
@@ -195,6 +196,42 @@ def test_who_may_only_look_gives_no_new_secret() -> None:
     shown_secret(browser(clerk).post(CLIENTS, form))
 
 
+def test_a_service_with_a_key_has_no_secret(owner: Client) -> None:
+    key, other = Key(), Key()
+    form = FORM | {"kind": "service", "service_user": robot().pk, "scopes": ["mcp:tools"], "keys": json.dumps(key.jwks)}
+    for change, text in (
+        ({"keys": "{"}, "valid JSON"),
+        ({"keys": "[]"}, "jwks"),
+        ({"keys_uri": "https://keys.example/jwks"}, "either jwks or jwks_uri"),
+        ({"keys": "", "keys_uri": "http://127.0.0.1/jwks"}, "jwks_uri"),
+    ):
+        response = owner.post(f"{CLIENTS}add/", form | change)
+        assert (response.status_code, text in response.content.decode()) == (200, True), change
+    assert not Application.objects.exists()
+    assert owner.post(f"{CLIENTS}add/", form).status_code == 302, "there is no secret to show"
+    client = Application.objects.get()
+    assert (client.token_endpoint_auth_method, client.client_secret, client.jwks) == ("private_key_jwt", "", key.jwks)
+    assert ask(client, secret=None, **key.assertion(client.client_id)).status_code == 200
+    for secret in ("typed-by-hand", "", None):
+        assert ask(client, secret=secret, client_id=client.client_id).status_code == 401
+
+    url, change = f"{CLIENTS}{client.pk}/change/", form | {"keys": json.dumps(other.jwks)}
+    assert "Without a key" in owner.post(url, form | {"keys": ""}).content.decode()
+    assert owner.post(url, change).status_code == 302
+    client.refresh_from_db()
+    assert ask(client, secret=None, **key.assertion(client.client_id)).status_code == 401
+    assert ask(client, secret=None, **other.assertion(client.client_id)).status_code == 200
+
+
+def test_a_service_with_a_secret_is_given_no_key(owner: Client) -> None:
+    client = service(robot())
+    form = FORM | {"service_user": client.service_user_id, "scopes": ["mcp:tools"], "keys": json.dumps(Key().jwks)}
+    response = owner.post(f"{CLIENTS}{client.pk}/change/", form)
+    assert "by a secret who it is" in response.content.decode()
+    assert owner.post(f"{CLIENTS}{client.pk}/change/", form | {"keys": ""}).status_code == 302
+    assert ask(client).status_code == 200
+
+
 # The command line
 
 
@@ -257,6 +294,36 @@ def test_a_bad_argument_is_said_and_makes_nothing(alice: Any, arguments: tuple[s
         run("create_service_client", *arguments)
     assert not Application.objects.exists()
     assert get_user_model().objects.count() == 1
+
+
+def test_a_service_with_a_key_is_made_from_the_command_line(tmp_path: Path) -> None:
+    key, file = Key(), tmp_path / "jwks.json"
+    file.write_text(json.dumps(key.jwks))
+    arguments = ("create_service_client", "Nightly", "--new-user", "robot", "--scope", "mcp:tools", "--json")
+    made = json.loads(run(*arguments, "--jwks", str(file))[0])
+    assert set(made) == {"client_id", "user", "scope"}
+    client = Application.objects.get()
+    assert ask(client, secret=None, **key.assertion(client.client_id)).status_code == 200
+    Application.objects.all().delete()
+    get_user_model().objects.all().delete()
+    run(*arguments, "--jwks-uri", "https://keys.example/jwks")
+    assert Application.objects.get().jwks_uri == "https://keys.example/jwks"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [("{", "cannot be read"), ("[]", "jwks"), ('{"keys": []}', "jwks"), ("[" * 100_000, "cannot be read")],
+    ids=lambda value: value[:12],
+)
+def test_a_file_that_is_no_set_of_keys_makes_nothing(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "jwks.json"
+    file.write_text(text)
+    arguments = ("create_service_client", "Nightly", "--new-user", "robot", "--scope", "mcp:tools", "--jwks")
+    for path in (file, tmp_path / "missing.json"):
+        with pytest.raises(CommandError, match=problem if path == file else "cannot be read"):
+            run(*arguments, str(path))
+    assert not Application.objects.exists()
+    assert not get_user_model().objects.exists()
 
 
 def test_it_warns_of_an_account_that_may_do_much_and_where_services_are_off(settings: Any) -> None:
