@@ -201,7 +201,7 @@ def test_a_service_with_a_key_has_no_secret(owner: Client) -> None:
     form = FORM | {"kind": "service", "service_user": robot().pk, "scopes": ["mcp:tools"], "keys": json.dumps(key.jwks)}
     for change, text in (
         ({"keys": "{"}, "valid JSON"),
-        ({"keys": "[]"}, "jwks"),
+        ({"keys": "[]"}, "a key set is an object"),
         ({"keys_uri": "https://keys.example/jwks"}, "either jwks or jwks_uri"),
         ({"keys": "", "keys_uri": "http://127.0.0.1/jwks"}, "jwks_uri"),
     ):
