@@ -232,6 +232,16 @@ def test_a_service_with_a_secret_is_given_no_key(owner: Client) -> None:
     assert ask(client).status_code == 200
 
 
+def test_an_account_for_a_service_can_be_made_in_the_admin(owner: Client) -> None:
+    """As docs/services.md says."""
+    form = {"username": "robot", "usable_password": "false", "password1": "", "password2": ""}
+    inline = {"mcp_connections-TOTAL_FORMS": "0", "mcp_connections-INITIAL_FORMS": "0"}
+    assert owner.post("/admin/auth/user/add/", form | inline).status_code == 302
+    user = get_user_model().objects.get(username="robot")
+    form = FORM | {"kind": "service", "service_user": user.pk, "scopes": ["mcp:tools"]}
+    shown_secret(owner.post(f"{CLIENTS}add/", form))
+
+
 # The command line
 
 

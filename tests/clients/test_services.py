@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -24,7 +28,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from tests.clients.desk import HERE, TIMEOUT_SECONDS, Desk, installed, node
 from tests.clients.drivers import ERAS, Keyring, assert_both_tools, assert_names, run
-from tests.conftest import LiveDatabases, LiveServer
+from tests.conftest import ROOT, LiveDatabases, LiveServer
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
 
@@ -185,3 +189,47 @@ def test_openid_client_gets_a_token_that_calls_tools(owner: Owner, desk: Desk, t
             yield request
 
     run(lambda: call_as(service["user"], url, Bearer(), "2026-07-28"))
+
+
+# The guide
+
+
+def test_the_guide_does_what_it_says(owner: Owner, tmp_path: Path) -> None:
+    """docs/services.md: its commands one after the other, and its program with each secret that they printed."""
+    guide = (ROOT / "docs" / "services.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    commands = [shlex.split(line)[2:] for line in re.findall(r"^python manage\.py .*$", guide, re.MULTILINE)]
+    program = tmp_path / "nightly.py"
+    program.write_text(example)
+
+    def said(name: str, text: str) -> str:
+        found = re.search(rf"^{name}: (\S+)$", text, re.MULTILINE)
+        assert found, text
+        return found[1]
+
+    def call(secret: str) -> str:
+        environment = {**owner.server.environment, "SITE": owner.server.url, "CLIENT_ID": client_id}
+        done = subprocess.run(
+            [sys.executable, "-W", "error::DeprecationWarning", str(program)],
+            env=environment | {"CLIENT_SECRET": secret, "NO_PROXY": "*"},
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    made, with_file, with_address, replaced = commands
+    printed = owner.server.manage(*made)
+    client_id, secret = said("client_id", printed), said("client_secret", printed)
+    assert "'nightly-robot'" in call(secret)
+    new = said("client_secret", owner.server.manage(*[client_id if word == "CLIENT_ID" else word for word in replaced]))
+    assert "'nightly-robot'" in call(secret)
+    assert "'nightly-robot'" in call(new)
+
+    key = Key(tmp_path)
+    for number, command in enumerate((with_file, with_address)):
+        words = {"nightly.jwks.json": str(key.file), "nightly-robot": f"robot-with-key-{number}"}
+        printed = owner.server.manage(*[words.get(word, word) for word in command])
+        assert "client_secret" not in printed
