@@ -46,12 +46,12 @@ class ClientForm(ApplicationForm):
     )
 
     keys = forms.JSONField(
-        label=_("public keys"),
+        label=_("its public keys"),
         required=False,
         help_text=_("A JWK Set, where the service proves by a key who it is; it then has no secret."),
     )
     keys_uri = forms.CharField(
-        label=_("address of public keys"),
+        label=_("where it publishes its public keys"),
         required=False,
         max_length=500,
         help_text=_("Or where it publishes them: they may change there."),
