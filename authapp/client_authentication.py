@@ -52,8 +52,11 @@ class ClientAuthentication(OAuth2Validator):
         if not super().authenticate_client(request, *args, **kwargs):
             return False
         client: Application = request.client
-        is_secretless = client.client_type == Application.CLIENT_CONFIDENTIAL and not client.client_secret
-        return not is_secretless and client.token_endpoint_auth_method != PRIVATE_KEY_JWT
+        # A row that was saved without a secret has the empty one, or its hash.
+        is_proof = client.client_type != Application.CLIENT_CONFIDENTIAL or not self._check_secret(
+            "", client.client_secret
+        )
+        return is_proof and client.token_endpoint_auth_method != PRIVATE_KEY_JWT
 
     def _authenticate_assertion(self, request: Request) -> bool:
         """Return whether `client_assertion` proves a client, which `client_id`, if sent, names too (RFC 7521 §4.2)."""

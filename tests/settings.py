@@ -12,6 +12,7 @@ os.environ.update(
 for name in (
     "CLIENT_HOSTS_ALLOWED",
     "CLIENT_HOSTS_DENIED",
+    "PRIVATE_KEY_HOSTS",
     "ALLOWED_ORIGINS",
     "EMAIL_URL",
     "SITE_NAME",

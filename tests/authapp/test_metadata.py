@@ -32,7 +32,12 @@ def test_metadata_names_our_issuer_and_its_endpoints(path: str) -> None:
     assert metadata["scopes_supported"] == ["mcp:tools", "mcp:write", "offline_access"]
     assert metadata["authorization_response_iss_parameter_supported"] is True
     assert metadata["introspection_endpoint"] == f"{ISSUER}/o/introspect/"
-    assert metadata["introspection_endpoint_auth_methods_supported"] == ["client_secret_post", "client_secret_basic"]
+    assert metadata["revocation_endpoint_auth_methods_supported"] == methods
+    assert metadata["introspection_endpoint_auth_methods_supported"] == methods[1:]
+    for endpoint in ("token", "revocation", "introspection"):
+        algorithms = metadata[f"{endpoint}_endpoint_auth_signing_alg_values_supported"]
+        assert {"RS256", "ES256", "EdDSA"} <= set(algorithms)
+        assert not {"none", "HS256", "HS384", "HS512"} & set(algorithms)
 
 
 def test_both_well_known_paths_state_the_same_facts() -> None:

@@ -1,4 +1,4 @@
-"""Delete codes, tokens, audit events and sessions whose time is over."""
+"""Delete codes, tokens, audit events, used assertions, key sets and sessions whose time is over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from oauth2_provider.settings import oauth2_settings
 
 from authapp import conf
 from authapp.housekeeping import add_batch_size, delete_in_batches, require_batch_size
-from authapp.models import AuditEvent, TokenFamily
+from authapp.models import AuditEvent, KeySet, TokenFamily, UsedAssertion
 
 
 class Command(BaseCommand):
@@ -29,7 +29,8 @@ class Command(BaseCommand):
 
     help = (
         "Delete authorization codes and access tokens that have expired, refresh tokens that have not been used for "
-        "their whole lifetime, audit events older than AUTHAPP['AUDIT_RETENTION_DAYS'], and expired sessions. An "
+        "their whole lifetime, audit events older than AUTHAPP['AUDIT_RETENTION_DAYS'], used assertions that have "
+        "expired, key sets that could not be had for long, and expired sessions. An "
         "access token stays while its refresh token lives. A refresh token that was used or revoked stays until its "
         "successor would have expired too, because a replay of it is a sign of theft; so does the record of which "
         "code a login came from. Takes the place of cleartokens and clearsessions."
@@ -73,6 +74,13 @@ def expired_rows() -> Iterator[tuple[str, QuerySet[Any]]]:
 
     if days := conf.audit_retention_days():
         yield "audit events", AuditEvent.objects.filter(at__lt=now - timedelta(days=days))
+
+    yield "used assertions", UsedAssertion.objects.filter(expires_at__lt=now)
+
+    # Neither is worth anything any more, nor keeps anybody from fetching it again.
+    useless = Q(fresh_until=None) | Q(fresh_until__lt=now - timedelta(seconds=conf.client_document_stale_seconds()))
+    untried = Q(tried_at=None) | Q(tried_at__lt=now - timedelta(days=1))
+    yield "key sets", KeySet.objects.filter(useless & untried)
 
     if _sessions_are_rows():
         yield "sessions", _session_store().get_model_class().objects.filter(expire_date__lt=now)
