@@ -42,6 +42,7 @@ from authapp.models import (
     TrustedIssuer,
 )
 from authapp.redirect_uris import destination
+from authapp.services_admin import ServicesAdmin
 
 USERNAME = get_user_model().USERNAME_FIELD
 REGISTERED = (*Application.AS_REGISTERED, "cimd_expires_at")
@@ -72,7 +73,7 @@ class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]
         return _link(connection.application)
 
 
-class ApplicationAdmin(DOTApplicationAdmin):
+class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
     """Clients: how they came here, where they redirect to, who uses them."""
 
     list_display = (
@@ -105,7 +106,7 @@ class ApplicationAdmin(DOTApplicationAdmin):
     list_select_related = ("user",)
     date_hierarchy = "created"
     ordering = ("-created",)
-    actions = ("disable", "enable")
+    actions = ("disable", "enable", "new_secret")
     inlines = (ConnectionInline,)
     view_on_site = False
 
@@ -119,9 +120,11 @@ class ApplicationAdmin(DOTApplicationAdmin):
     def get_fieldsets(self, request: HttpRequest, obj: Application | None = None) -> Any:
         """Show a secret only while it is being made, afterwards not even its hash; what was registered, folded away."""
         made = ("client_secret", "hash_client_secret") if obj is None else ()
+        kind = ("kind",) if obj is None else ()
         kept = () if obj is None else ("registration_source", "created", "last_authorized_at")
         fieldsets: list[Any] = [
-            (None, {"fields": ("name", "client_id", "client_type", *made, "redirect_uris")}),
+            (None, {"fields": (*kind, "name", "client_id", "client_type", *made, "redirect_uris")}),
+            *self.service_fieldsets(obj),
             (_("Access"), {"fields": ("disabled_at", "user", *kept)}),
         ]
         if obj is not None:
@@ -132,11 +135,12 @@ class ApplicationAdmin(DOTApplicationAdmin):
         """Let nobody change what identifies a client, or what it said of itself."""
         if obj is None:
             return ()
-        return ("client_id", "client_type", "registration_source", "created", "last_authorized_at", *REGISTERED)
+        kept = ("registration_source", "created", "last_authorized_at", "previous_client_secret_expires_at")
+        return ("client_id", "client_type", *kept, *REGISTERED)
 
     def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
-        """Give a client made by hand the one grant there is."""
-        if not change:
+        """Give a client made by hand its one grant."""
+        if not change and not obj.is_service:
             obj.authorization_grant_type = Application.GRANT_AUTHORIZATION_CODE
         super().save_model(request, obj, form, change)
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
-from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
+from django.db import router
 
 from authapp import conf, identities, trusted_issuers
 
@@ -87,3 +89,33 @@ def check_trusted_issuers(**_: Any) -> list[CheckMessage]:
             )
         )
     return found
+
+
+@register(Tags.database, deploy=True)
+def check_service_users(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
+    """What a service runs as may do little, and nobody signs in as it (`check --deploy --database default`)."""
+    from authapp import services  # needs loaded models
+    from authapp.models import Application
+    from authapp.models.client import is_a_persons
+
+    problems: list[CheckMessage] = []
+    if not databases or router.db_for_read(Application) not in databases:
+        return problems
+    for client in Application.objects.exclude(service_user=None).select_related("service_user").order_by("pk"):
+        if services.may_do_too_much(client.service_user):
+            problems.append(
+                Warning(
+                    f"The service {str(client)!r} runs as {client.service_user}, which is staff or a superuser.",
+                    hint="Give it an account of its own, with the permissions that its tools need.",
+                    id="authapp.W002",
+                )
+            )
+        if is_a_persons(client.service_user):
+            problems.append(
+                Warning(
+                    f"The service {str(client)!r} runs as {client.service_user}, which is a person's account.",
+                    hint="Give it an account that nobody can sign in to: no password, never used.",
+                    id="authapp.W003",
+                )
+            )
+    return problems

@@ -34,6 +34,26 @@ def _setting(name: str, default: Any) -> Any:
     return getattr(settings, "AUTHAPP", {}).get(name, default)
 
 
+def grant_types() -> tuple[str, ...]:
+    """Return the grants that the token endpoint has, as metadata names them (RFC 8414 §2)."""
+    return (*SUPPORTED_GRANT_TYPES, *(("client_credentials",) if client_credentials() else ()))
+
+
+def client_credentials() -> bool:
+    """Return whether clients that the owner made for services get tokens without a person (RFC 6749 §4.4)."""
+    return bool(_setting("CLIENT_CREDENTIALS", False))
+
+
+def app_token_seconds() -> int:
+    """Return for how many seconds an access token of a service lives."""
+    return int(_setting("APP_TOKEN_SECONDS", 3600))
+
+
+def secret_overlap_seconds() -> int:
+    """Return for how many seconds the secret of a client still works after it got a new one."""
+    return int(_setting("SECRET_OVERLAP_SECONDS", 7 * 24 * 3600))
+
+
 def issuers() -> tuple[str, ...]:
     """Return the issuer identifiers (RFC 8414 §2); the first is the canonical one."""
     return tuple(_setting("ISSUERS", ()))

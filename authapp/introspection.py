@@ -19,7 +19,7 @@ from oauth2_provider.models import get_access_token_model
 from oauth2_provider.views.mixins import OAuthLibMixin
 from oauthlib.common import Request
 
-from authapp import conf
+from authapp import conf, services
 from authapp.errors import error_response
 from authapp.models import Application
 from authapp.token_endpoint import FormEndpoint
@@ -57,21 +57,27 @@ def _describe(token: str, asker: Application, *, issuer: str) -> dict[str, Any]:
     """Return the introspection response (RFC 7662 §2.2)."""
     row = (
         get_access_token_model()
-        .objects.select_related("user", "application")
+        .objects.select_related("user", "application", "application__service_user")
         .filter(token_checksum=hashlib.sha256(token.encode()).hexdigest(), expires__gt=timezone.now())
         .first()
     )
     may_know = row is not None and (row.application == asker or asker.client_id in conf.introspecting_clients())
-    # A token without a person manages a registration; it is no access token to anybody.
-    if row is None or not may_know or row.user is None or not row.user.is_active or not row.application.is_usable(None):
+    if row is None or not may_know:
+        return {"active": False}
+    scope, user = row.scope, row.user
+    if user is None:
+        # A service's token, or one that manages a registration: that is no access token to anybody.
+        standing = services.standing_scopes(row.application, scope.split())
+        scope, user = " ".join(sorted(standing)), services.user_of(row.application) if standing else None
+    if user is None or not user.is_active or not row.application.is_usable(None):
         return {"active": False}
     return {
         "active": True,
         "token_type": "Bearer",
-        "scope": row.scope,
+        "scope": scope,
         "client_id": row.application.client_id,
-        "username": row.user.get_username(),
-        "sub": str(row.user.pk),
+        "username": user.get_username(),
+        "sub": str(user.pk),
         "aud": list(row.resource),
         "iss": issuer,
         "iat": int(row.created.timestamp()),

@@ -36,6 +36,7 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
             raise Http404("No such issuer.")
         metadata: dict[str, Any] = json.loads(super().get(request, *args, **kwargs).content)
         metadata["issuer"] = issuer
+        metadata["grant_types_supported"] = list(conf.grant_types())
         metadata["prompt_values_supported"] = sorted(conf.prompts_supported())
         if further := trusted_issuers.grant_types():
             metadata["grant_types_supported"] = [*metadata["grant_types_supported"], *further]

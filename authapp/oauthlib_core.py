@@ -36,18 +36,26 @@ def received_at(headers: Mapping[str, Any]) -> float:
 
 
 def basic_client_id(request: HttpRequest) -> str:
-    """Return the client identifier of HTTP Basic authentication (RFC 6749 §2.3.1), empty where there is none.
+    """Return the client identifier of HTTP Basic authentication (RFC 6749 §2.3.1), empty where there is none."""
+    return (basic_credentials(request.META) or ("", ""))[0]
 
-    One with a NUL is none: no client has it, and PostgreSQL refuses to look for it.
+
+def basic_credentials(headers: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return client identifier and secret of HTTP Basic authentication (RFC 6749 §2.3.1), or None.
+
+    Those with a NUL are none: no client has it, and PostgreSQL refuses to look for it.
+
+    Args:
+        headers: `request.META`, or the headers of an oauthlib request.
     """
-    scheme, _, credentials = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
+    scheme, _, credentials = (headers.get("HTTP_AUTHORIZATION") or "").partition(" ")
     if scheme.lower() != "basic":
-        return ""
+        return None
     try:
-        client_id = unquote_plus(base64.b64decode(credentials).decode().partition(":")[0])
+        client_id, _, secret = base64.b64decode(credentials).decode().partition(":")
     except ValueError:
-        return ""
-    return "" if "\x00" in client_id else client_id
+        return None
+    return None if "\x00" in unquote_plus(client_id) else (unquote_plus(client_id), unquote_plus(secret))
 
 
 class OAuthLibCore(DOTOAuthLibCore):

@@ -15,6 +15,7 @@ from oauthlib.oauth2 import (
 )
 
 from authapp import conf
+from authapp.grants.client_credentials import AppTokenGrant
 from authapp.grants.identity_assertion import IdentityAssertionGrant
 
 
@@ -40,6 +41,7 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
             grant_types={
                 "authorization_code": code_grant,
                 "refresh_token": RefreshTokenGrant(request_validator),
+                "client_credentials": AppTokenGrant(request_validator, token_generator),
                 conf.JWT_BEARER: IdentityAssertionGrant(request_validator),
             },
             default_token_type=self.bearer,

@@ -63,12 +63,12 @@ class TokenView(FormEndpoint, DOTTokenView):
     http_method_names = ["post", "options"]
 
     def post(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Issue tokens for a code or a refresh token; no other grant exists here."""
+        """Issue tokens for what the settings' grants trade for them; no other grant exists here."""
         grant_type = request.POST.get("grant_type", "")
         if not grant_type:
             return error_response("invalid_request", "grant_type is missing.")
-        if grant_type not in conf.SUPPORTED_GRANT_TYPES and grant_type not in trusted_issuers.grant_types():
-            supported = " and ".join((*conf.SUPPORTED_GRANT_TYPES, *trusted_issuers.grant_types()))
+        if grant_type not in conf.grant_types() and grant_type not in trusted_issuers.grant_types():
+            supported = " and ".join((*conf.grant_types(), *trusted_issuers.grant_types()))
             return error_response("unsupported_grant_type", f"This server has the grants {supported}.")
         if app_authorized.has_listeners(type(self)):
             # DOT looks the new token up again to send its signal.

@@ -18,6 +18,9 @@ from oauth2_provider.models import get_access_token_model
 from authapp.direct import Reader, Row
 from authapp.models import Application, Connection
 
+SERVICE_FIELDS = ("client_type", "authorization_grant_type", "grant_types", "registration_source", "scope")
+"""What decides what a client may do without a person."""
+
 
 class TokenRow(NamedTuple):
     """One access token with what belongs to it."""
@@ -30,6 +33,8 @@ class TokenRow(NamedTuple):
     client_name: str
     disabled_at: datetime | None
     connection_pk: int | None
+    service: Application | None
+    """What the client may do without a person, where the token has none; the user is then the client's service user."""
     user_key: str | None
     """The primary key as the database's own text has it, which triggers name it by; None if that is not known."""
     user_is_active: bool
@@ -38,7 +43,9 @@ class TokenRow(NamedTuple):
 
 
 async def read(reader: Reader, checksum: str) -> TokenRow | None:
-    """Return the row of the token with a SHA-256, or None; one without a person or a client is none.
+    """Return the row of the token with a SHA-256, or None; one without a user or a client is none.
+
+    Where the token has no person, the user is the client's service user (`authapp.services`).
 
     Raises:
         django.db.OperationalError: the database does not answer.
@@ -65,7 +72,13 @@ class _Query:
             ("a", application.get_field("name")),
             ("a", application.get_field("disabled_at")),
             ("c", consent.pk),
+            ("t", token.get_field("user")),
         ]
+        self._of_service = len(fields) - 1
+        # In the model's own order, in which `from_db` takes values.
+        service_fields = [field for field in application.concrete_fields if field.name in SERVICE_FIELDS]
+        self._service_fields = [field.attname for field in service_fields]
+        fields += [("a", field) for field in service_fields]
         self._alias = alias
         self._first_of_user = len(fields)
         self._user_fields = [field.attname for field in user.concrete_fields]
@@ -73,16 +86,21 @@ class _Query:
         self._is_active = self._user_fields.index("is_active") if "is_active" in self._user_fields else None
         fields += [("u", field) for field in user.concrete_fields]
         self._converters = [_converters(field, connection) for _, field in fields]
-        columns = ", ".join(f"{table}.{quote(field.column)}" for table, field in fields)
+
+        def column(table: str, field: Any) -> str:
+            return f"{table}.{quote(field.column)}"
 
         def same(one: str, one_field: Any, other: str, other_field: Any) -> str:
-            return f"{one}.{quote(one_field.column)} = {other}.{quote(other_field.column)}"
+            return f"{column(one, one_field)} = {column(other, other_field)}"
 
+        columns = ", ".join(column(table, field) for table, field in fields)
         self.statement = (
             f"SELECT {columns} FROM {quote(token.db_table)} t"  # noqa: S608  (names of columns alone)
-            f" JOIN {quote(user.db_table)} u ON {same('t', token.get_field('user'), 'u', user.pk)}"
             f" JOIN {quote(application.db_table)} a ON {same('t', token.get_field('application'), 'a', application.pk)}"
-            f" LEFT JOIN {quote(consent.db_table)} c ON {same('c', consent.get_field('user'), 'u', user.pk)}"
+            f" JOIN {quote(user.db_table)} u ON {column('u', user.pk)} = COALESCE("
+            f"{column('t', token.get_field('user'))}, {column('a', application.get_field('service_user'))})"
+            f" LEFT JOIN {quote(consent.db_table)} c ON"
+            f" {same('c', consent.get_field('user'), 't', token.get_field('user'))}"
             f" AND {same('c', consent.get_field('application'), 'a', application.pk)}"
             f" WHERE t.{quote(token.get_field('token_checksum').column)} = {placeholder}"
         )
@@ -96,6 +114,8 @@ class _Query:
             for converter in converters:
                 values[index] = converter(values[index], None, connection)
         user_values = values[self._first_of_user :]
+        of_token, (person, *of_client) = values[: self._of_service], values[self._of_service : self._first_of_user]
+        service = Application.from_db(self._alias, self._service_fields, of_client) if person is None else None
         has_mutable = any(isinstance(value, dict | list | set | bytearray) for value in user_values)
 
         def make_user() -> AbstractBaseUser:
@@ -105,7 +125,7 @@ class _Query:
 
         # Some user models have no such column; theirs is a property, or always True.
         is_active = user_values[self._is_active] if self._is_active is not None else make_user().is_active
-        return TokenRow._make([*values[: self._first_of_user], user_key, is_active, make_user])
+        return TokenRow._make([*of_token, service, user_key, is_active, make_user])
 
 
 @lru_cache(maxsize=8)

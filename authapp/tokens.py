@@ -19,12 +19,12 @@ from uuid import UUID
 from django.conf import settings
 from django.contrib.auth.models import AbstractBaseUser
 from django.db import router
-from django.db.models import OuterRef, Subquery
+from django.db.models import OuterRef, Q, Subquery
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
 from oauth2_provider.settings import oauth2_settings
 
-from authapp import direct, token_rows
+from authapp import direct, services, token_rows
 from authapp.models import Connection
 from authapp.token_rows import TokenRow
 
@@ -50,10 +50,12 @@ class AccessTokenInfo:
     depends_on: frozenset[str]
     """What a feed of changes calls the rows that this was read from (`authapp.changes`)."""
     make_user: Callable[[], AbstractBaseUser]
+    is_app_only: bool = False
+    """Whether no person takes part: `user` is the service user of the client then."""
 
     @property
     def user(self) -> AbstractBaseUser:
-        """The person, another instance each time."""
+        """The person, or the service user; another instance each time."""
         return self.make_user()
 
 
@@ -93,7 +95,8 @@ def may_be_known(token: str) -> bool:
 async def find_access_token(token: str) -> AccessTokenInfo | None:
     """Return what an access token stands for, or None if it stands for nothing (any more).
 
-    Nothing means: unknown, expired, without a user, of a user who is not active, or of a client that is disabled.
+    Nothing means: unknown, expired, of a user who is not active, or of a client that is disabled; without a person,
+    also of a client that is no service, has no service user, or none of the scopes any more (`authapp.services`).
     The lookup is by SHA-256, the only form in which tokens are stored; that column is unique, hence indexed.
 
     Raises:
@@ -107,6 +110,11 @@ async def find_access_token(token: str) -> AccessTokenInfo | None:
         row = await _read_with_orm(checksum)
     if row is None or row.disabled_at is not None or row.expires <= timezone.now() or not row.user_is_active:
         return None
+    scopes = frozenset(row.scope.split())
+    if row.service is not None:
+        scopes = services.standing_scopes(row.service, scopes)
+        if not scopes:
+            return None
     depends_on = {f"token:{checksum}", f"user:{row.user_key}", f"client:{row.application_pk}"}
     if row.connection_pk is not None:
         depends_on.add(f"connection:{row.connection_pk}")
@@ -114,11 +122,12 @@ async def find_access_token(token: str) -> AccessTokenInfo | None:
         client_id=row.client_id,
         client_name=row.client_name,
         connection_id=row.connection_pk,
-        scopes=frozenset(row.scope.split()),
+        scopes=scopes,
         resource=tuple(row.resource or ()),
         expires_at=int(row.expires.timestamp()),
         depends_on=frozenset(depends_on if row.user_key and token_rows.activity_is_stored() else ()),
         make_user=row.make_user,
+        is_app_only=row.service is not None,
     )
 
 
@@ -131,13 +140,15 @@ async def _read_with_orm(checksum: str) -> TokenRow | None:
     token = (
         await get_access_token_model()
         .objects.using(router.db_for_write(get_access_token_model()))
-        .select_related("user", "application")
+        .select_related("user", "application", "application__service_user")
         .annotate(connection_pk=Subquery(consent.values("pk")[:1]))
-        .filter(token_checksum=checksum, user__isnull=False, application__isnull=False)
+        .filter(Q(user__isnull=False) | Q(application__service_user__isnull=False), application__isnull=False)
+        .filter(token_checksum=checksum)
         .afirst()
     )
     if token is None:
         return None
+    user = token.user or token.application.service_user
     return TokenRow(
         expires=token.expires,
         scope=token.scope,
@@ -147,7 +158,8 @@ async def _read_with_orm(checksum: str) -> TokenRow | None:
         client_name=token.application.name,
         disabled_at=token.application.disabled_at,
         connection_pk=token.connection_pk,
-        user_key=str(token.user.pk) if isinstance(token.user.pk, int | str | UUID) else None,
-        user_is_active=token.user.is_active,
-        make_user=lambda: copy.deepcopy(token.user),
+        service=token.application if token.user is None else None,
+        user_key=str(user.pk) if isinstance(user.pk, int | str | UUID) else None,
+        user_is_active=user.is_active,
+        make_user=lambda: copy.deepcopy(user),
     )

@@ -13,22 +13,28 @@ from oauth2_provider.models import get_refresh_token_model
 from oauth2_provider.scopes import get_scopes_backend
 from oauthlib.common import Request
 
-from authapp import asserted_access, audit, families
+from authapp import asserted_access, audit, families, services
 from authapp.client_authentication import ClientAuthentication
+from authapp.client_secrets import ClientSecrets
+from authapp.grants.client_credentials import ClientCredentialsGrant
 from authapp.grants.code import CodeGrant
 from authapp.grants.identity_assertion import IdentityAssertion
-from authapp.grants.issuing import Issuing
+from authapp.grants.issuing import Issuing, kept
 from authapp.grants.refresh import RefreshGrant
 from authapp.models import Application
 
 
-class Validator(ClientAuthentication, CodeGrant, RefreshGrant, IdentityAssertion, Issuing):
+class Validator(
+    ClientCredentialsGrant, ClientAuthentication, ClientSecrets, CodeGrant, RefreshGrant, IdentityAssertion, Issuing
+):
     """What the authorization server accepts."""
 
     def validate_scopes(
         self, client_id: str, scopes: list[str], client: Application, request: Request, *args: Any, **kwargs: Any
     ) -> bool:
         """Narrow a request to the scopes this server has; refuse it when none is left (RFC 6749 §3.3)."""
+        if kept(request, "service_user") is not None:
+            return self.validate_own_scopes(scopes, client, request)
         available = set(get_scopes_backend().get_available_scopes(application=client, request=request))
         request.scopes = [scope for scope in dict.fromkeys(scopes) if scope in available]
         return bool(request.scopes)
@@ -39,7 +45,7 @@ class Validator(ClientAuthentication, CodeGrant, RefreshGrant, IdentityAssertion
         DOT ends one pair; the pairs of parallel refreshes would live on.
         """
         checksum = hashlib.sha256(token.encode()).hexdigest()
-        if asserted_access.revoke(checksum, request.client, request.headers):
+        if services.revoke(checksum, request) or asserted_access.revoke(checksum, request.client, request.headers):
             return
         refresh_tokens = get_refresh_token_model().objects.filter(application=request.client)
         found = (

@@ -261,6 +261,9 @@ OAUTH2_PROVIDER = {
     "COMPLIANT_BCP_RFC9700_PKCE_REQUIRED": True,
 }
 
+# One switch for both apps: a service whose tokens would be refused is told so when it asks for one.
+APP_ONLY_TOKENS = environment.boolean(env.str("APP_ONLY_TOKENS", default="false"), "APP_ONLY_TOKENS")
+
 AUTHAPP = {
     "ISSUERS": PUBLIC_URLS,
     "RESOURCES": RESOURCES,
@@ -273,6 +276,7 @@ AUTHAPP = {
     ),
     "CLIENT_HOSTS_ALLOWED": env.list("CLIENT_HOSTS_ALLOWED", default=[]),
     "CLIENT_HOSTS_DENIED": env.list("CLIENT_HOSTS_DENIED", default=[]),
+    "CLIENT_CREDENTIALS": APP_ONLY_TOKENS,
     "PRIVATE_KEY_HOSTS": env.list("PRIVATE_KEY_HOSTS", default=[]),
     "TRUSTED_ISSUERS": read(env.json, "TRUSTED_ISSUERS", "a JSON list", default=[]),
 }
@@ -303,6 +307,7 @@ MCPAPP = {
         env.str("ANONYMOUS_SEES_PROTECTED", default="false"), "ANONYMOUS_SEES_PROTECTED"
     ),
     "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
+    "APP_ONLY_TOKENS": APP_ONLY_TOKENS,
 }
 
 # --- Web security ------------------------------------------------------------------------------------------

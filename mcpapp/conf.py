@@ -155,6 +155,11 @@ def anonymous_sees_protected() -> bool:
     return bool(_setting("ANONYMOUS_SEES_PROTECTED", False))
 
 
+def app_only_tokens() -> bool:
+    """Return whether services may call, with tokens that no person takes part in."""
+    return bool(_setting("APP_ONLY_TOKENS", False))
+
+
 def call_timeout_seconds() -> float:
     """Return how long a call may take that sets no limit of its own; 0 for no limit."""
     return float(_setting("CALL_TIMEOUT_SECONDS", 300))

@@ -26,6 +26,7 @@ class Identity:
         "connection_id",
         "expires_at",
         "is_anonymous",
+        "is_app_only",
         "resource",
         "scopes",
         "user_id",
@@ -37,6 +38,7 @@ class Identity:
     connection_id: Any
     expires_at: int
     is_anonymous: bool
+    is_app_only: bool
     resource: str
     scopes: frozenset[str]
     user_id: Any
@@ -54,6 +56,7 @@ class Identity:
         user_id: Any = None,
         connection_id: Any = None,
         is_anonymous: bool = False,
+        is_app_only: bool = False,
     ) -> None:
         """Make an identity.
 
@@ -66,6 +69,7 @@ class Identity:
             user_id: the person's primary key, for those who do not need an instance.
             connection_id: the consent the token was issued under, by which the site knows it; None if there is none.
             is_anonymous: nobody has signed in, `user` is Django's AnonymousUser. Only public tools are called so.
+            is_app_only: no person takes part: a service calls, and `user` is the account that its owner gave it.
         """
         values = {
             "_make_user": make_user if make_user is not None else lambda: user,
@@ -78,6 +82,7 @@ class Identity:
             "user_id": user_id,
             "connection_id": connection_id,
             "is_anonymous": is_anonymous,
+            "is_app_only": is_app_only,
         }
         for name, value in values.items():
             object.__setattr__(self, name, value)

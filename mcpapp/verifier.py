@@ -23,7 +23,8 @@ from mcpapp.token_cache import TokenCache
 class AccessTokenInfo(Protocol):
     """What a `TOKEN_LOOKUP` returns; any object of this shape will do.
 
-    Two attributes may be missing: `connection_id`, by which the site knows the consent that the token was issued under,
+    Three attributes may be missing: `is_app_only`, whether no person takes part and `user` is what a service runs as
+    (False if it is missing), `connection_id`, by which the site knows the consent that the token was issued under,
     and `depends_on`, a collection of the names under which `TOKEN_CHANGES` tells of a change. Without names nothing is
     kept. Each call gets an instance of `user` of its own: another one if `user` gives another each time, else a copy.
     """
@@ -85,7 +86,7 @@ class _Verified:
         """Return who is calling.
 
         Raises:
-            InvalidToken: expired, of somebody who may not act, or issued for another resource.
+            InvalidToken: expired, of somebody who may not act, of a service where none may, or for another resource.
         """
         info = self.info
         if info.expires_at <= time.time():
@@ -94,6 +95,9 @@ class _Verified:
             return identity
         if not self.user_is_active:
             raise InvalidToken("the user is not active")
+        is_app_only = bool(getattr(info, "is_app_only", False))
+        if is_app_only and not conf.app_only_tokens():
+            raise InvalidToken("app-only, and MCPAPP['APP_ONLY_TOKENS'] is off: only people may call")
         if resource not in info.resource:
             # Default deny: a token that names no resource is for no resource.
             raise InvalidToken(f"issued for {', '.join(sorted(info.resource)) or 'no resource'}, this is {resource}")
@@ -106,6 +110,7 @@ class _Verified:
             expires_at=info.expires_at,
             connection_id=getattr(info, "connection_id", None),
             user_id=self.user_id,
+            is_app_only=is_app_only,
         )
         return identity
 

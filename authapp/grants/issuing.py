@@ -46,7 +46,7 @@ class Issuing(OAuth2Validator):
             action,
             request.headers,
             application=request.client,
-            user=request.user,
+            user=request.user or kept(request, "service_user"),
             scope=token["scope"],
             resource=list(request.resource),
             **(kept(request, "audit_detail") or {}),

@@ -23,6 +23,7 @@ class AuditEvent(models.Model):
         CLIENT_DELETED = "client_deleted", _("client deleted its registration")
         CLIENT_DISABLED = "client_disabled", _("client disabled")
         CLIENT_ENABLED = "client_enabled", _("client enabled")
+        SECRET_REPLACED = "secret_replaced", _("client secret replaced")
         CONSENT_GIVEN = "consent_given", _("consent given")
         CONSENT_REFUSED = "consent_refused", _("consent refused")
         CONSENT_REMEMBERED = "consent_remembered", _("consent remembered")

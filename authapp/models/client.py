@@ -42,6 +42,20 @@ class Application(AbstractApplication):
     disabled_at = models.DateTimeField(
         _("disabled at"), null=True, blank=True, help_text=_("A disabled client gets no token, and its tokens end.")
     )
+    service_user = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        related_name="+",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        verbose_name=_("service user"),
+        help_text=_("What the tools run as that this client calls without a person. Not a person's account."),
+    )
+    # A secret is replaced while its programs run; until then the one before works too.
+    previous_client_secret = models.CharField(max_length=255, blank=True, editable=False)
+    previous_client_secret_expires_at = models.DateTimeField(
+        _("previous secret works until"), null=True, blank=True, editable=False
+    )
     last_authorized_at = models.DateTimeField(_("last authorized at"), null=True, blank=True, editable=False)
 
     # RFC 7591 §2, as registered. Empty means not given.
@@ -123,9 +137,16 @@ class Application(AbstractApplication):
             return grant_type in own and self.registration_source == self.RegistrationSource.MANUAL
         return grant_type in own
 
+    @property
+    def is_service(self) -> bool:
+        """Whether the client may act without a person: it has the grant, and can prove who it is (RFC 6749 §4.4)."""
+        return self.may_use("client_credentials") and self.client_type == self.CLIENT_CONFIDENTIAL
+
     def clean(self) -> None:
-        """Refuse a redirect URI that no registration would accept, in the admin too."""
+        """Refuse a redirect URI that no registration would accept, and a person as a service user; in the admin too."""
         super().clean()
+        if self.service_user is not None and is_a_persons(self.service_user):
+            raise ValidationError({"service_user": _("This account is a person's. Make one that cannot sign in.")})
         for uri in self.registered_redirect_uris:
             try:
                 redirect_uris.require_registrable(uri)
@@ -145,3 +166,8 @@ class Application(AbstractApplication):
         from authapp import client_hosts  # which needs this model
 
         return self.disabled_at is None and client_hosts.may_be_used(self)
+
+
+def is_a_persons(user: Any) -> bool:
+    """Return whether somebody can sign in to an account, or has: what a service does must not look like their doing."""
+    return bool(user.has_usable_password() or getattr(user, "last_login", None))
