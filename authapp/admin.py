@@ -31,7 +31,8 @@ from oauth2_provider.models import (
 from authapp import audit, families
 from authapp.client_hosts_admin import ClientHostRuleAdmin
 from authapp.connected_apps import end_connection
-from authapp.models import Application, AuditEvent, ClientHostRule, Connection, TokenFamily
+from authapp.device_admin import DeviceAuthorizationAdmin
+from authapp.models import Application, AuditEvent, ClientHostRule, Connection, DeviceAuthorization, TokenFamily
 from authapp.redirect_uris import destination
 
 USERNAME = get_user_model().USERNAME_FIELD
@@ -364,6 +365,7 @@ def _register() -> None:
         admin.site.unregister(model)
         admin.site.register(model, admin_class)
     admin.site.register(ClientHostRule, ClientHostRuleAdmin)
+    admin.site.register(DeviceAuthorization, DeviceAuthorizationAdmin)
     # No ID token is ever issued: OpenID Connect is not offered.
     admin.site.unregister(get_id_token_model())
     user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None

@@ -39,6 +39,9 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
         metadata["prompt_values_supported"] = sorted(conf.prompts_supported())
         # A public client can revoke its tokens, but has nothing to prove who it is when it asks about one.
         metadata["introspection_endpoint_auth_methods_supported"] = ["client_secret_post", "client_secret_basic"]
+        if conf.device_flow():
+            metadata["device_authorization_endpoint"] = self._get_endpoint_url(request, "device-authorization")
+            metadata["grant_types_supported"].append(conf.DEVICE_CODE)
         response = JsonResponse(metadata)
         response["Cache-Control"] = "public, max-age=300"
         response["Vary"] = "Host"

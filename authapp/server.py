@@ -8,14 +8,18 @@ from oauthlib.oauth2 import (
     AuthorizationCodeGrant,
     AuthorizationEndpoint,
     BearerToken,
+    DeviceAuthorizationEndpoint,
     RefreshTokenGrant,
     ResourceEndpoint,
     RevocationEndpoint,
     TokenEndpoint,
 )
 
+from authapp import conf
+from authapp.grants.device import DeviceCode
 
-class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationEndpoint):
+
+class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationEndpoint, DeviceAuthorizationEndpoint):
     """What DOT's core asks; the arguments are `oauth2_settings.server_kwargs`."""
 
     def __init__(
@@ -28,6 +32,7 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
     ) -> None:
         self.bearer = BearerToken(request_validator, token_generator, token_expires_in, refresh_token_generator)
         code_grant = AuthorizationCodeGrant(request_validator)
+        device_grant = DeviceCode(request_validator)
         AuthorizationEndpoint.__init__(
             self, default_response_type="code", response_types={"code": code_grant}, default_token_type=self.bearer
         )
@@ -37,8 +42,12 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
             grant_types={
                 "authorization_code": code_grant,
                 "refresh_token": RefreshTokenGrant(request_validator),
+                conf.DEVICE_CODE: device_grant,
             },
             default_token_type=self.bearer,
         )
         ResourceEndpoint.__init__(self, default_token="Bearer", token_types={"Bearer": self.bearer})  # noqa: S106
         RevocationEndpoint.__init__(self, request_validator)
+        # The codes are made in authapp.device_authorization, which knows at which issuer the device is.
+        DeviceAuthorizationEndpoint.__init__(self, request_validator, verification_uri="")
+        self.device_code_grant = device_grant

@@ -64,8 +64,8 @@ class TokenView(FormEndpoint, DOTTokenView):
         grant_type = request.POST.get("grant_type", "")
         if not grant_type:
             return error_response("invalid_request", "grant_type is missing.")
-        if grant_type not in conf.SUPPORTED_GRANT_TYPES:
-            supported = " and ".join(conf.SUPPORTED_GRANT_TYPES)
+        if grant_type not in conf.supported_grant_types():
+            supported = " and ".join(conf.supported_grant_types())
             return error_response("unsupported_grant_type", f"This server has the grants {supported}.")
         if app_authorized.has_listeners(type(self)):
             # DOT looks the new token up again to send its signal.

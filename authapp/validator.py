@@ -16,12 +16,13 @@ from oauthlib.common import Request
 from authapp import audit, families
 from authapp.client_authentication import ClientAuthentication
 from authapp.grants.code import CodeGrant
+from authapp.grants.device import DeviceGrant
 from authapp.grants.issuing import Issuing
 from authapp.grants.refresh import RefreshGrant
 from authapp.models import Application
 
 
-class Validator(ClientAuthentication, CodeGrant, RefreshGrant, Issuing):
+class Validator(ClientAuthentication, CodeGrant, DeviceGrant, RefreshGrant, Issuing):
     """What the authorization server accepts."""
 
     def validate_scopes(

@@ -6,6 +6,15 @@ Codes and tokens themselves are django-oauth-toolkit's models; the client is our
 from authapp.models.audit import AuditEvent
 from authapp.models.client import Application
 from authapp.models.consent import Connection, Rotation, TokenFamily
+from authapp.models.device import DeviceAuthorization
 from authapp.models.host_rule import ClientHostRule
 
-__all__ = ["Application", "AuditEvent", "ClientHostRule", "Connection", "Rotation", "TokenFamily"]
+__all__ = [
+    "Application",
+    "AuditEvent",
+    "ClientHostRule",
+    "Connection",
+    "DeviceAuthorization",
+    "Rotation",
+    "TokenFamily",
+]

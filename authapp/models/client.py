@@ -20,6 +20,13 @@ _RFC_NAMES = {
 }
 
 
+def dot_grant_type(grant_types: list[str]) -> str:
+    """Return the one grant that DOT shall know of a client: it is what counts at the authorization endpoint."""
+    if "authorization_code" in grant_types:
+        return str(AbstractApplication.GRANT_AUTHORIZATION_CODE)
+    return str(AbstractApplication.GRANT_DEVICE_CODE)
+
+
 class Application(AbstractApplication):
     """An OAuth client with the metadata of RFC 7591 §2.
 
@@ -110,7 +117,11 @@ class Application(AbstractApplication):
         return grant_type in own
 
     def clean(self) -> None:
-        """Refuse a redirect URI that no registration would accept, in the admin too."""
+        """Refuse a redirect URI that no registration would accept, in the admin too; complete a client's document."""
+        if self.registration_source == self.RegistrationSource.CIMD:
+            from authapp import client_id_metadata  # which needs this model
+
+            client_id_metadata.complete(self)
         super().clean()
         for uri in self.registered_redirect_uris:
             try:
