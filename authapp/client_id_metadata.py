@@ -265,7 +265,7 @@ _read_last: ContextVar[dict[str, Any] | None] = ContextVar("authapp_client_docum
 def _for_dot(document: dict[str, Any]) -> dict[str, Any]:
     """Return a document that `narrowed` returned with the grant, and a redirect URI, that DOT insists on."""
     return document | {
-        "grant_types": ["authorization_code"],
+        "grant_types": ["authorization_code", *({"refresh_token"} & set(document["grant_types"]))],
         "redirect_uris": document["redirect_uris"] or [document["client_id"]],
     }
 
