@@ -273,7 +273,15 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_filter = ("authorized_at", "application__registration_source")
     search_fields = (f"user__{USERNAME}", "application__name", "application__client_id")
     date_hierarchy = "authorized_at"
-    readonly_fields = ("user", "application", "scope", "resource", "created_at", "authorized_at")
+    readonly_fields = (
+        "user",
+        "application",
+        "scope",
+        "resource",
+        "redirect_destination",
+        "created_at",
+        "authorized_at",
+    )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Only consent makes a connection."""

@@ -6,6 +6,7 @@ were shown, so that answering is no second chance to try codes out.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.contrib.auth.decorators import login_not_required
@@ -16,6 +17,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.views.generic import View
 from oauth2_provider.scopes import get_scopes_backend
@@ -90,6 +92,8 @@ class DeviceView(View):
         application = authorization.application
         # Whoever knows the ID of a public client can ask for a code under its name; only a proof of identity counts.
         is_proven = application.client_type == Application.CLIENT_CONFIDENTIAL
+        now = timezone.now()
+        is_new = now - authorization.requested_at < timedelta(minutes=1)
         here, there = audit.sender(self.request.META)["ip_address"], authorization.ip_address
         return TemplateResponse(
             self.request,
@@ -102,6 +106,7 @@ class DeviceView(View):
                 "device": authorization,
                 "user_code": user_codes.shown(code),
                 "page": _page_of(code),
+                "ago": "" if is_new else timesince(authorization.requested_at, now),
                 "sealed": signing.dumps([authorization.pk, self.request.user.pk], salt=_SALT),
                 "program": user_agents.in_words(authorization.user_agent),
                 "is_same_network": bool(here and there)

@@ -7,6 +7,7 @@ has a key: without it, whoever reads the database could try all of them in secon
 from __future__ import annotations
 
 import secrets
+import unicodedata
 
 from django.conf import settings
 from django.utils.crypto import salted_hmac
@@ -36,6 +37,7 @@ def read(text: str) -> str | None:
     """
     if len(text) > MAXIMUM_INPUT_LENGTH:
         return None
+    text = unicodedata.normalize("NFKC", text)  # keyboards for Chinese type letters of double width
     code = "".join(character for character in text if character.isalnum()).upper()
     return code if len(code) == LENGTH and set(code) <= set(ALPHABET) else None
 

@@ -30,9 +30,9 @@ class Command(BaseCommand):
     help = (
         "Delete authorization codes, device codes and access tokens that have expired, refresh tokens that have not "
         "been used for their whole lifetime, audit events older than AUTHAPP['AUDIT_RETENTION_DAYS'], and expired "
-        "sessions. An access token stays while its refresh token lives. A refresh token that was used or revoked stays until its "
-        "successor would have expired too, because a replay of it is a sign of theft; so does the record of which "
-        "code a login came from. Takes the place of cleartokens and clearsessions."
+        "sessions. An access token stays while its refresh token lives. A refresh token that was used or revoked "
+        "stays until its successor would have expired too, because a replay of it is a sign of theft; so does the "
+        "record of which code a login came from. Takes the place of cleartokens and clearsessions."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
