@@ -121,7 +121,7 @@ class DeviceView(View):
 
     def _answer(self, sealed: str, *, allow: bool) -> HttpResponse:
         try:
-            pk, user_pk = signing.loads(sealed, salt=_SALT, max_age=conf.device_code_seconds())
+            pk, user_pk = signing.loads(sealed, salt=_SALT)
         except (signing.BadSignature, ValueError):
             pk = user_pk = None
         if pk is None or user_pk != self.request.user.pk:

@@ -6,7 +6,7 @@ import html
 import re
 from datetime import timedelta
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 from bs4 import BeautifulSoup
@@ -390,7 +390,8 @@ def test_an_answer_that_was_not_sealed_for_this_person_and_request_does_nothing(
     }.get(forge, forge)
     if forge == "old":
         clock.leap(601)
-    response = browser(alice).post(PAGE, {"authorization": value.encode("utf-8", "surrogatepass"), "allow": "true"})
+    body = urlencode({"authorization": value.encode("utf-8", "surrogatepass"), "allow": "true"})
+    response = browser(alice).post(PAGE, body, content_type="application/x-www-form-urlencoded")
     assert response.status_code == 400
     assert DeviceAuthorization.objects.get().status == "pending"
     assert not Connection.objects.exists()
