@@ -31,12 +31,14 @@ from oauth2_provider.models import (
 from authapp import audit, families
 from authapp.client_hosts_admin import ClientHostRuleAdmin
 from authapp.connected_apps import end_connection
+from authapp.device_admin import DeviceAuthorizationAdmin
 from authapp.issuers_admin import LinkedIdentityAdmin, TrustedIssuerAdmin
 from authapp.models import (
     Application,
     AuditEvent,
     ClientHostRule,
     Connection,
+    DeviceAuthorization,
     LinkedIdentity,
     TokenFamily,
     TrustedIssuer,
@@ -287,7 +289,7 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     date_hierarchy = "authorized_at"
     readonly_fields = (
         *("user", "application", "scope", "resource", "issuer", "asserted_scope"),
-        *("created_at", "authorized_at"),
+        *("redirect_destination", "created_at", "authorized_at"),
     )
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -382,6 +384,7 @@ def _register() -> None:
     admin.site.register(ClientHostRule, ClientHostRuleAdmin)
     admin.site.register(TrustedIssuer, TrustedIssuerAdmin)
     admin.site.register(LinkedIdentity, LinkedIdentityAdmin)
+    admin.site.register(DeviceAuthorization, DeviceAuthorizationAdmin)
     # No ID token is ever issued: OpenID Connect is not offered.
     admin.site.unregister(get_id_token_model())
     user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None

@@ -36,10 +36,17 @@ def record(
         application=application if application is not None and application.pk is not None else None,
         client_id=application.client_id if application else "",
         client_name=application.name if application else "",
-        ip_address=_address(meta.get("REMOTE_ADDR")),
-        user_agent=_short(meta.get("HTTP_USER_AGENT") or "", 255),
         detail=detail,
+        **sender(meta),
     )
+
+
+def sender(meta: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return where a request came from, as `ip_address` and `user_agent`."""
+    return {
+        "ip_address": _address(meta.get("REMOTE_ADDR")),
+        "user_agent": _short(meta.get("HTTP_USER_AGENT") or "", 255),
+    }
 
 
 def _short(text: str, length: int) -> str:

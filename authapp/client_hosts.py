@@ -110,6 +110,13 @@ def is_verified(application: Application | None, redirect_uri: str) -> bool:
     return parts.scheme == "https" and (redirect_host == host or redirect_host.endswith(f".{host}"))
 
 
+def host_of(application: Application) -> str:
+    """Return the host that published a client's document, empty where the client has none."""
+    if application.registration_source != Application.RegistrationSource.CIMD:
+        return ""
+    return parse_url(application.client_id).host
+
+
 # --- Why a client is not known -----------------------------------------------------------------------------
 
 

@@ -100,15 +100,16 @@ def from_dict(data: dict[str, Any], *, known_scopes: frozenset[str]) -> ClientMe
     Raises:
         RegistrationError: with the code of RFC 7591 §3.2.2.
     """
+    grant_types = _grant_types(data)
     method = _choice(data, "token_endpoint_auth_method", conf.SUPPORTED_AUTH_METHODS, default="client_secret_basic")
     return ClientMetadata(
-        redirect_uris=_redirect_uris(data.get("redirect_uris")),
+        redirect_uris=_redirect_uris(data.get("redirect_uris"), needed="authorization_code" in grant_types),
         client_name=_text(data, "client_name", MAXIMUM_NAME_LENGTH),
         token_endpoint_auth_method=method,
         # Keys are of use here to prove who a client is, and otherwise ignored as metadata that is not understood.
         **(_keys(data) if method == "private_key_jwt" else NO_KEYS),
-        grant_types=_grant_types(data),
-        response_types=_response_types(data),
+        grant_types=grant_types,
+        response_types=_response_types(data) if "authorization_code" in grant_types else [],
         scope=_scope(data, known_scopes),
         application_type=_choice(data, "application_type", ("native", "web"), default=""),
         client_uri=_web_uri(data, "client_uri"),
@@ -128,7 +129,9 @@ def _keys(data: dict[str, Any]) -> ClientKeys:
         raise RegistrationError("invalid_client_metadata", str(error)) from error
 
 
-def _redirect_uris(value: Any) -> list[str]:
+def _redirect_uris(value: Any, *, needed: bool) -> list[str]:
+    if not needed and value in (None, []):
+        return []  # a device is not redirected to (RFC 8628)
     if not isinstance(value, list) or not value or not all(isinstance(uri, str) for uri in value):
         raise RegistrationError("invalid_redirect_uri", "redirect_uris must be a non-empty array of strings.")
     if len(value) > MAXIMUM_REDIRECT_URIS:
@@ -145,13 +148,15 @@ def _redirect_uris(value: Any) -> list[str]:
 
 def _grant_types(data: dict[str, Any]) -> list[str]:
     asked = _strings(data, "grant_types", default=["authorization_code"])
-    # Clients list every grant they know (VS Code: device_code). They get the ones that are for everybody, and never
+    # Clients list every grant they know. They get the ones that are for everybody, and never
     # one that works without a person, whoever asks.
-    granted = [grant for grant in conf.SUPPORTED_GRANT_TYPES if grant in asked]
-    if "authorization_code" not in granted:
+    granted = [grant for grant in conf.supported_grant_types() if grant in asked]
+    possible = [grant for grant in conf.GRANT_TYPES_WITH_A_PERSON if grant in conf.supported_grant_types()]
+    if not set(granted) & set(possible):
         raise RegistrationError(
             "invalid_client_metadata",
-            f"grant_types must include authorization_code; this server has {', '.join(conf.SUPPORTED_GRANT_TYPES)}.",
+            f"grant_types must include {' or '.join(possible)}; "
+            f"this server has {', '.join(conf.supported_grant_types())}.",
         )
     return granted
 

@@ -25,7 +25,7 @@ GRANT_TYPES_WITH_A_PERSON = ("authorization_code", DEVICE_CODE)
 GRANT_TYPES_OF_THE_OWNER = ("client_credentials", JWT_BEARER)
 """Only for clients that the site's owner made: no registration and no document of a client gives them."""
 SUPPORTED_GRANT_TYPES = ("authorization_code", "refresh_token")
-"""What a client may register (RFC 7591 §2)."""
+"""What a client may always register (RFC 7591 §2); `supported_grant_types` has the rest."""
 SUPPORTED_RESPONSE_TYPES = ("code",)
 SUPPORTED_AUTH_METHODS = ("none", "client_secret_post", "client_secret_basic", "private_key_jwt")
 
@@ -35,8 +35,8 @@ def _setting(name: str, default: Any) -> Any:
 
 
 def grant_types() -> tuple[str, ...]:
-    """Return the grants that the token endpoint has, as metadata names them (RFC 8414 §2)."""
-    return (*SUPPORTED_GRANT_TYPES, *(("client_credentials",) if client_credentials() else ()))
+    """Return the grants that the settings give the token endpoint (RFC 8414 §2); trusted issuers add one."""
+    return (*supported_grant_types(), *(("client_credentials",) if client_credentials() else ()))
 
 
 def client_credentials() -> bool:
@@ -117,6 +117,48 @@ def private_key_hosts() -> frozenset[str]:
     That is `host`, or `host:port` where the URL has a port.
     """
     return frozenset(_setting("PRIVATE_KEY_HOSTS", ()))
+
+
+def device_flow() -> bool:
+    """Return whether devices without a browser can be connected (RFC 8628)."""
+    return bool(_setting("DEVICE_FLOW", True))
+
+
+def supported_grant_types() -> tuple[str, ...]:
+    """Return the grants that a client may register."""
+    return SUPPORTED_GRANT_TYPES + ((DEVICE_CODE,) if device_flow() else ())
+
+
+def device_code_seconds() -> int:
+    """Return for how many seconds a person may answer, and a device fetch the answer (RFC 8628 §3.2)."""
+    return int(_setting("DEVICE_CODE_SECONDS", 600))
+
+
+def device_interval_seconds() -> int:
+    """Return how many seconds a device waits between two polls (RFC 8628 §3.2)."""
+    return int(_setting("DEVICE_INTERVAL_SECONDS", 5))
+
+
+def device_authorizations_per_client() -> int:
+    """Return for how many devices one client may wait at once; 0 for no limit.
+
+    High, because a client that people share by its document's URL must not be easy to fill up.
+    """
+    return int(_setting("DEVICE_AUTHORIZATIONS_PER_CLIENT", 1000))
+
+
+def device_authorization_burst() -> int:
+    """Return how many device authorizations one address may ask for at once; 0 for no limit."""
+    return int(_setting("DEVICE_AUTHORIZATION_BURST", 30))
+
+
+def device_authorization_refill_per_minute() -> float:
+    """Return how many in a minute, after the burst.
+
+    Raises:
+        ImproperlyConfigured: it is none.
+    """
+    return _refill("DEVICE_AUTHORIZATION_REFILL_PER_MINUTE", _setting("DEVICE_AUTHORIZATION_REFILL_PER_MINUTE", 15))
 
 
 def rotation_overlap_seconds() -> int:
@@ -258,6 +300,14 @@ def default_resource(request: HttpRequest) -> str:
         if (parts.scheme, parts.netloc) == (own.scheme, own.netloc):
             return candidate
     return resources()[0]
+
+
+def requested_resource(request: HttpRequest, asked: list[str]) -> str | None:
+    """Return the one resource that tokens will be for, None if what is asked for is not ours (RFC 8707 §2.1)."""
+    if not asked:
+        return default_resource(request)
+    canonical = {canonical_resource(value) for value in asked}
+    return canonical.pop() if len(canonical) == 1 else None
 
 
 def canonical_resource(value: str) -> str | None:

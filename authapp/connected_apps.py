@@ -16,7 +16,7 @@ from oauth2_provider.models import get_access_token_model, get_grant_model
 from oauth2_provider.scopes import get_scopes_backend
 
 from authapp import audit, families, trusted_issuers
-from authapp.models import Connection, TokenFamily
+from authapp.models import Connection, DeviceAuthorization, TokenFamily
 from authapp.redirect_uris import destination
 from authapp.transactions import in_transaction
 
@@ -85,6 +85,7 @@ def end_connection(connection: Connection, meta: Mapping[str, Any], *, by: str) 
         )
         # Codes first: a redemption that is under way holds its code, and its family is there once that is released.
         get_grant_model().objects.filter(**owned).delete()
+        DeviceAuthorization.objects.filter(**owned).delete()
         families.end_all(TokenFamily.objects.filter(**owned))
         # What has no family, because it was not made by the flow.
         get_access_token_model().objects.filter(**owned).delete()

@@ -25,6 +25,7 @@ from oauthlib.oauth2.rfc6749 import errors
 from authapp import audit, client_hosts, conf, redirect_uris, sign_in
 from authapp.models import Application, Connection
 from authapp.oauthlib_core import with_issuer
+from authapp.pages import private
 from authapp.transactions import in_transaction
 
 _S256_CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")  # RFC 7636 §4.2: BASE64URL(SHA256(…)) without padding
@@ -47,9 +48,9 @@ class ConsentView(AuthorizationView):
         try:
             self._authorization = self._check(request)
         except OAuthToolkitError as error:
-            return _private(self.error_response(error, self.application))
+            return private(self.error_response(error, self.application))
         response: HttpResponse = super().dispatch(request, *args, **kwargs)
-        return _private(response)
+        return private(response)
 
     # --- The request -----------------------------------------------------------------------------------
 
@@ -94,7 +95,7 @@ class ConsentView(AuthorizationView):
             raise refuse("invalid_request", "code_challenge must be the 43 characters of an S256 challenge.")
         if parameters.get("response_mode", "query") != "query":
             raise refuse("invalid_request", "Only response_mode=query is supported.")
-        resource = self._resource(parameters.getlist("resource"))
+        resource = conf.requested_resource(request, parameters.getlist("resource"))
         if resource is None:
             raise refuse("invalid_target", f"The resource must be {' or '.join(conf.resources())}.")
 
@@ -105,13 +106,6 @@ class ConsentView(AuthorizationView):
 
         credentials["resource"] = [resource]
         return scopes, credentials
-
-    def _resource(self, asked: list[str]) -> str | None:
-        """Return the one resource a token will be for, None if it is not ours (RFC 8707 §2.1)."""
-        if not asked:
-            return conf.default_resource(self.request)
-        canonical = {conf.canonical_resource(value) for value in asked}
-        return canonical.pop() if len(canonical) == 1 else None
 
     # --- The person ------------------------------------------------------------------------------------
 
@@ -253,18 +247,3 @@ def remember_consent(application: Application, user: Any, scopes: list[str], cre
     if application.registration_source == Application.RegistrationSource.DCR and application.is_native:
         # In one statement: of two people who authorize at the same moment the first wins.
         Application.objects.filter(pk=application.pk, user__isnull=True).update(user=user)
-
-
-def _private(response: HttpResponse) -> HttpResponse:
-    """Keep the pages and redirects of this endpoint out of caches and frames.
-
-    No `form-action`: browsers apply it to the redirect after the form too, and an IPv6 loopback cannot be named in it.
-    """
-    response["Cache-Control"] = "no-store"
-    # Not "no-referrer": browsers then post the form with `Origin: null`, which the CSRF check refuses.
-    response["Referrer-Policy"] = "same-origin"
-    response["Content-Security-Policy"] = (
-        "default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; base-uri 'none'; "
-        "frame-ancestors 'none'"
-    )
-    return response

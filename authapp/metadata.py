@@ -46,6 +46,8 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
         metadata["introspection_endpoint_auth_methods_supported"] = methods
         for endpoint in ("token", "revocation", "introspection"):  # RFC 8414 §2: required beside private_key_jwt
             metadata[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(json_web_keys.ALGORITHMS)
+        if conf.device_flow():
+            metadata["device_authorization_endpoint"] = self._get_endpoint_url(request, "device-authorization")
         response = JsonResponse(metadata)
         response["Cache-Control"] = "public, max-age=300"
         response["Vary"] = "Host"

@@ -16,13 +16,16 @@ from urllib.parse import parse_qsl, unquote_plus, urlencode, urlsplit, urlunspli
 from django.http import HttpRequest
 from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
 from oauth2_provider.oauth2_backends import OAuthLibCore as DOTOAuthLibCore
+from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 
 from authapp import conf
 
+_CODES = frozenset({"code", "device_code"})
+
 
 def code_digest(code: str) -> str:
-    """Return the form in which an authorization code is stored."""
+    """Return the form in which an authorization code or a device code is stored."""
     return hashlib.sha256(code.encode()).hexdigest()
 
 
@@ -71,9 +74,9 @@ class OAuthLibCore(DOTOAuthLibCore):
         return headers | {RECEIVED_AT: scope.get(RECEIVED_AT) or time.time()}
 
     def extract_body(self, request: HttpRequest) -> list[tuple[str, str]]:
-        """Return the form's parameters, the authorization code as its digest."""
+        """Return the form's parameters, a code as its digest."""
         return [
-            (name, code_digest(value) if name == "code" else value) for name, value in super().extract_body(request)
+            (name, code_digest(value) if name in _CODES else value) for name, value in super().extract_body(request)
         ]
 
     def validate_authorization_request(self, request: HttpRequest) -> tuple[list[str], dict[str, Any]]:
@@ -100,6 +103,16 @@ class OAuthLibCore(DOTOAuthLibCore):
                 error=errors.InvalidRequestFatalError(description="The query string cannot be parsed.")
             ) from error
         return scopes, credentials
+
+    def validate_device_authorization_request(self, request: HttpRequest) -> Request:
+        """Check a device authorization request (RFC 8628 §3.1) but for its resource; return oauthlib's request.
+
+        Raises:
+            oauthlib.oauth2.OAuth2Error: with the status and the JSON of the answer.
+        """
+        asked = Request(*self._extract_params(request))
+        self.server.validate_device_authorization_request(asked)
+        return asked
 
     def create_authorization_response(
         self, request: HttpRequest, scopes: list[str], credentials: dict[str, Any], allow: bool

@@ -27,6 +27,7 @@ from authapp import audit, client_metadata, conf, families, throttling
 from authapp.client_metadata import ClientMetadata, RegistrationError
 from authapp.errors import error_response, no_store
 from authapp.models import Application, TokenFamily
+from authapp.models.client import dot_grant_type
 from authapp.redirect_uris import destination
 from authapp.transactions import in_transaction
 
@@ -48,7 +49,6 @@ class RegistrationView(DynamicClientRegistrationView):
         application = Application(
             registration_source=Application.RegistrationSource.DCR,
             client_type=Application.CLIENT_PUBLIC if metadata.is_public else Application.CLIENT_CONFIDENTIAL,
-            authorization_grant_type=Application.GRANT_AUTHORIZATION_CODE,
             client_secret=secret,
             hash_client_secret=bool(secret),
         )
@@ -169,7 +169,8 @@ def _apply(application: Application, metadata: ClientMetadata) -> tuple[str, ...
     application.redirect_uris = " ".join(metadata.redirect_uris)
     for name in Application.AS_REGISTERED:
         setattr(application, name, getattr(metadata, name))
-    return ("name", "redirect_uris", *Application.AS_REGISTERED)
+    application.authorization_grant_type = dot_grant_type(metadata.grant_types)
+    return ("name", "redirect_uris", "authorization_grant_type", *Application.AS_REGISTERED)
 
 
 def _information(application: Application, request: HttpRequest, token: str, *, secret: str = "") -> dict[str, Any]:

@@ -8,6 +8,7 @@ from oauthlib.oauth2 import (
     AuthorizationCodeGrant,
     AuthorizationEndpoint,
     BearerToken,
+    DeviceAuthorizationEndpoint,
     RefreshTokenGrant,
     ResourceEndpoint,
     RevocationEndpoint,
@@ -16,10 +17,11 @@ from oauthlib.oauth2 import (
 
 from authapp import conf
 from authapp.grants.client_credentials import AppTokenGrant
+from authapp.grants.device import DeviceCode
 from authapp.grants.identity_assertion import IdentityAssertionGrant
 
 
-class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationEndpoint):
+class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationEndpoint, DeviceAuthorizationEndpoint):
     """What DOT's core asks; the arguments are `oauth2_settings.server_kwargs`."""
 
     def __init__(
@@ -32,6 +34,7 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
     ) -> None:
         self.bearer = BearerToken(request_validator, token_generator, token_expires_in, refresh_token_generator)
         code_grant = AuthorizationCodeGrant(request_validator)
+        device_grant = DeviceCode(request_validator)
         AuthorizationEndpoint.__init__(
             self, default_response_type="code", response_types={"code": code_grant}, default_token_type=self.bearer
         )
@@ -41,6 +44,7 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
             grant_types={
                 "authorization_code": code_grant,
                 "refresh_token": RefreshTokenGrant(request_validator),
+                conf.DEVICE_CODE: device_grant,
                 "client_credentials": AppTokenGrant(request_validator, token_generator),
                 conf.JWT_BEARER: IdentityAssertionGrant(request_validator),
             },
@@ -48,3 +52,6 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
         )
         ResourceEndpoint.__init__(self, default_token="Bearer", token_types={"Bearer": self.bearer})  # noqa: S106
         RevocationEndpoint.__init__(self, request_validator)
+        # The codes are made in authapp.device_authorization, which knows at which issuer the device is.
+        DeviceAuthorizationEndpoint.__init__(self, request_validator, verification_uri="")
+        self.device_code_grant = device_grant

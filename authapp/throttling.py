@@ -26,6 +26,9 @@ from authapp.errors import error_response
 
 logger = logging.getLogger(__name__)
 
+USER_CODES_OF_A_PERSON = 10  # at once, and one a minute after that
+USER_CODES_OF_AN_ADDRESS = 60  # at once, and six a minute after that: an office has one address
+
 
 def refuse_registration(request: HttpRequest) -> HttpResponse | None:
     """Take a token from the bucket of the address a request came from; return the refusal when it is empty.
@@ -37,14 +40,50 @@ def refuse_registration(request: HttpRequest) -> HttpResponse | None:
     )
     if not seconds:
         return None
-    # RFC 7591 has no code for it. Clients know this one (RFC 6749 §4.1.2.1); the status says the rest (RFC 6585 §4).
-    response = error_response(
-        "temporarily_unavailable",
-        f"Too many clients were registered from this address. Try again in {seconds} s.",
-        status=429,
+    return too_many("Too many clients were registered from this address.", seconds)
+
+
+def refuse_device_authorization(request: HttpRequest) -> HttpResponse | None:
+    """Do the same for an address that asks for codes of devices (RFC 8628 §5.2)."""
+    seconds = _seconds_to_wait(
+        "device", request.META, conf.device_authorization_burst(), conf.device_authorization_refill_per_minute()
     )
+    return too_many("Too many device codes were asked for from this address.", seconds) if seconds else None
+
+
+def too_many(problem: str, seconds: int) -> HttpResponse:
+    """Return the refusal that says for how long to wait.
+
+    RFC 7591 and RFC 8628 have no code for it. Clients know this one (RFC 6749 §4.1.2.1); the status says the rest
+    (RFC 6585 §4).
+    """
+    response = error_response("temporarily_unavailable", f"{problem} Try again in {seconds} s.", status=429)
     response["Retry-After"] = str(seconds)
     return response
+
+
+def seconds_until_user_code(request: HttpRequest) -> int:
+    """Take a token for each user code that is entered, right or wrong; return 0, or for how long to wait.
+
+    The numbers are in docs/decisions/0015. Other limits let people through when the cache is down; this one does not,
+    because nothing else keeps codes from being tried out.
+    """
+    buckets = (
+        Bucket(f"authapp:user-code:person:{request.user.pk}", USER_CODES_OF_A_PERSON, 60_000),
+        Bucket(
+            f"authapp:user-code:address:{address_group(request.META.get('REMOTE_ADDR') or '')}",
+            USER_CODES_OF_AN_ADDRESS,
+            10_000,
+        ),
+    )
+    try:
+        waits = [bucket.take() for bucket in buckets]
+    except Exception:  # each cache has its own errors
+        logger.exception("No user code can be entered: the cache does not work.")
+        return 60
+    if any(waits):
+        logger.warning("Too many user codes were entered by user %s.", request.user.pk)
+    return _seconds(max(waits))
 
 
 class DocumentFetchLimit:

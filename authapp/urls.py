@@ -1,13 +1,15 @@
 """The authorization server's URLs; include them at the root of a site: `path("", include("authapp.urls"))`.
 
 The namespace is DOT's, so that its own views and models find the URLs they reverse. DOT's client management and token
-pages, its introspection view and its device flow are not mounted (docs/decisions/0003).
+pages, its introspection view and its device flow are not mounted (docs/decisions/0003, 0015).
 """
 
 from django.urls import include, path, re_path
 
 from authapp.connected_apps import connected_apps, disconnect_app
 from authapp.consent import ConsentView
+from authapp.device_authorization import DeviceAuthorizationView
+from authapp.device_page import DeviceView
 from authapp.introspection import IntrospectionView
 from authapp.metadata import AuthorizationServerMetadataView
 from authapp.registration import ClientConfigurationView, RegistrationView
@@ -19,6 +21,7 @@ token = TokenView.as_view()
 oauth_urlpatterns = [
     path("authorize/", ConsentView.as_view(), name="authorize"),
     path("token/", token, name="token"),
+    path("device_authorization/", DeviceAuthorizationView.as_view(), name="device-authorization"),
     path("revoke_token/", RevokeTokenView.as_view(), name="revoke-token"),
     path("introspect/", IntrospectionView.as_view(), name="introspect"),
     path("register/", RegistrationView.as_view(), name="dcr-register"),
@@ -26,6 +29,7 @@ oauth_urlpatterns = [
     # A redirect would turn a POST into a GET, so the spelling without a slash is served as well.
     path("authorize", ConsentView.as_view()),
     path("token", token),
+    path("device_authorization", DeviceAuthorizationView.as_view()),
     path("revoke_token", RevokeTokenView.as_view()),
     path("introspect", IntrospectionView.as_view()),
     path("register", RegistrationView.as_view()),
@@ -35,6 +39,8 @@ oauth_urlpatterns = [
 urlpatterns = [
     re_path(r"^\.well-known/oauth-authorization-server(?P<issuer_path>/.+)?$", metadata, name="server-metadata"),
     re_path(r"^\.well-known/openid-configuration(?P<issuer_path>/.+)?$", metadata, name="openid-configuration"),
+    path("device/", DeviceView.as_view(), name="device"),
+    path("device", DeviceView.as_view()),
     path("connected-apps/", connected_apps, name="connected-apps"),
     path("connected-apps/<int:pk>/disconnect/", disconnect_app, name="disconnect-app"),
     path("o/", include((oauth_urlpatterns, "oauth2_provider"))),

@@ -18,6 +18,7 @@ from authapp.client_authentication import ClientAuthentication
 from authapp.client_secrets import ClientSecrets
 from authapp.grants.client_credentials import ClientCredentialsGrant
 from authapp.grants.code import CodeGrant
+from authapp.grants.device import DeviceGrant
 from authapp.grants.identity_assertion import IdentityAssertion
 from authapp.grants.issuing import Issuing, kept
 from authapp.grants.refresh import RefreshGrant
@@ -25,7 +26,14 @@ from authapp.models import Application
 
 
 class Validator(
-    ClientCredentialsGrant, ClientAuthentication, ClientSecrets, CodeGrant, RefreshGrant, IdentityAssertion, Issuing
+    ClientCredentialsGrant,
+    ClientAuthentication,
+    ClientSecrets,
+    CodeGrant,
+    DeviceGrant,
+    RefreshGrant,
+    IdentityAssertion,
+    Issuing,
 ):
     """What the authorization server accepts."""
 

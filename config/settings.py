@@ -271,6 +271,7 @@ AUTHAPP = {
     "AUTHENTICATED_AT": "config.accounts.authenticated_at",
     "REAUTHENTICATE_URL": "account_reauthenticate",
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
+    "DEVICE_FLOW": environment.boolean(env.str("DEVICE_FLOW", default="true"), "DEVICE_FLOW"),
     "PRIVATE_USE_REDIRECT_URIS": env.list(
         "PRIVATE_USE_REDIRECT_URIS", default=["cursor://anysphere.cursor-mcp/oauth/callback"]
     ),
@@ -283,7 +284,7 @@ AUTHAPP = {
 
 # Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
 # use one (authorize, sign-in, admin) answer no cross-origin request. /star has its own rules in mcpapp.asgi.
-CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register)(/.*)?)$"
+CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|device_authorization)(/.*)?)$"
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "mcp-protocol-version", "user-agent"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from oauth2_provider.models import get_grant_model
@@ -10,12 +9,9 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import audit, families
-from authapp.grants.issuing import kept
-from authapp.models import Application, TokenFamily
-from authapp.oauthlib_core import code_digest, received_at
-
-logger = logging.getLogger(__name__)
+from authapp.grants.issuing import end_replayed, kept
+from authapp.models import Application
+from authapp.oauthlib_core import code_digest
 
 
 class CodeGrant(OAuth2Validator):
@@ -37,7 +33,7 @@ class CodeGrant(OAuth2Validator):
         grants = get_grant_model().objects.select_related("user").select_for_update(of=("self",))
         grant = grants.filter(code=code, application=client).first()
         if grant is None:
-            self._end_replayed_code(code, client, request)
+            end_replayed(code, client, request)
             return False
         if grant.is_expired() or not grant.user.is_active:
             return False
@@ -54,21 +50,6 @@ class CodeGrant(OAuth2Validator):
     def get_code_challenge_method(self, code: str, request: Request) -> str | None:
         """Return its method."""
         return request.grant.code_challenge_method or None
-
-    def _end_replayed_code(self, code: str, client: Application, request: Request) -> None:
-        """Revoke what a code turned into when it comes a second time (RFC 6749 §4.1.2).
-
-        A request that was under way when the tokens were stored is no replay but the same click sent twice; its sender
-        gets `invalid_grant` and keeps the tokens of the other request.
-        """
-        found = TokenFamily.objects.filter(code_digest=code, application=client).first()
-        if found is None or received_at(request.headers) <= found.created_at.timestamp():
-            return
-        family = families.lock(found.family)
-        if family is not None and family.ended_at is None:
-            logger.warning("An authorization code of client %s was replayed; its tokens are revoked.", client.client_id)
-            families.end(family)
-            audit.record(audit.Action.CODE_REPLAYED, request.headers, application=client, user=family.user)
 
     def get_default_redirect_uri(self, client_id: str, request: Request, *args: Any, **kwargs: Any) -> str | None:
         """Take the redirect URI of the authorization where a token request names none (OAuth 2.1 §4.1.3).

@@ -7,6 +7,7 @@ of a code that must not work again, if a new login comes of it; and `audit_detai
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
 from typing import Any
 
@@ -15,8 +16,11 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import audit, conf
-from authapp.models import Rotation, TokenFamily
+from authapp import audit, conf, families
+from authapp.models import Application, Rotation, TokenFamily
+from authapp.oauthlib_core import received_at
+
+logger = logging.getLogger(__name__)
 
 
 class Issuing(OAuth2Validator):
@@ -105,6 +109,22 @@ class Issuing(OAuth2Validator):
                 request=request,
             )
         request.resource = request.resource or list(kept(request, "default_resource") or granted)
+
+
+def end_replayed(code: str, client: Application, request: Request) -> None:
+    """Revoke what a code turned into when it comes a second time (RFC 6749 §4.1.2); `code` is its digest.
+
+    A request that was under way when the tokens were stored is no replay but the same click sent twice; its sender
+    gets `invalid_grant` and keeps the tokens of the other request.
+    """
+    found = TokenFamily.objects.filter(code_digest=code, application=client).first()
+    if found is None or received_at(request.headers) <= found.created_at.timestamp():
+        return
+    family = families.lock(found.family)
+    if family is not None and family.ended_at is None:
+        logger.warning("A code of client %s was replayed; its tokens are revoked.", client.client_id)
+        families.end(family)
+        audit.record(audit.Action.CODE_REPLAYED, request.headers, application=client, user=family.user)
 
 
 def kept(request: Request, name: str) -> Any:

@@ -6,6 +6,7 @@ Codes and tokens themselves are django-oauth-toolkit's models; the client is our
 from authapp.models.audit import AuditEvent
 from authapp.models.client import Application
 from authapp.models.consent import Connection, Rotation, TokenFamily
+from authapp.models.device import DeviceAuthorization
 from authapp.models.host_rule import ClientHostRule
 from authapp.models.issuers import AssertedToken, LinkedIdentity, TrustedIssuer
 from authapp.models.keys import KeySet, UsedAssertion
@@ -16,6 +17,7 @@ __all__ = [
     "AuditEvent",
     "ClientHostRule",
     "Connection",
+    "DeviceAuthorization",
     "KeySet",
     "LinkedIdentity",
     "Rotation",

@@ -22,6 +22,13 @@ _RFC_NAMES = {
 }
 
 
+def dot_grant_type(grant_types: list[str]) -> str:
+    """Return the one grant that DOT shall know of a client: it is what counts at the authorization endpoint."""
+    if "authorization_code" in grant_types:
+        return str(AbstractApplication.GRANT_AUTHORIZATION_CODE)
+    return str(AbstractApplication.GRANT_DEVICE_CODE)
+
+
 class Application(AbstractApplication):
     """An OAuth client with the metadata of RFC 7591 §2.
 
@@ -143,7 +150,14 @@ class Application(AbstractApplication):
         return self.may_use("client_credentials") and self.client_type == self.CLIENT_CONFIDENTIAL
 
     def clean(self) -> None:
-        """Refuse a redirect URI that no registration would accept, and a person as a service user; in the admin too."""
+        """Refuse a redirect URI that no registration would accept, and a person as a service user; in the admin too.
+
+        A client that a document names is completed from it before.
+        """
+        if self.registration_source == self.RegistrationSource.CIMD:
+            from authapp import client_id_metadata  # which needs this model
+
+            client_id_metadata.complete(self)
         super().clean()
         if self.service_user is not None and is_a_persons(self.service_user):
             raise ValidationError({"service_user": _("This account is a person's. Make one that cannot sign in.")})

@@ -27,6 +27,8 @@ class Connection(models.Model):
     created_at = models.DateTimeField(_("connected at"), auto_now_add=True)
     authorized_at = models.DateTimeField(_("last authorized at"), auto_now=True)
 
+    _DEVICE = "device "
+
     class Meta:
         verbose_name = _("connection")
         verbose_name_plural = _("connections")
@@ -41,6 +43,21 @@ class Connection(models.Model):
     def scopes(self) -> list[str]:
         """What the client may do, by the person's consent or by the organisation's."""
         return list(dict.fromkeys([*self.scope.split(), *self.asserted_scope.split()]))
+
+    @classmethod
+    def device_destination(cls, ip_address: str | None) -> str:
+        """Return what stands for a device in `redirect_destination`: no redirect leads to a name with a space."""
+        return cls._DEVICE + (ip_address or "")
+
+    @property
+    def is_device(self) -> bool:
+        """Whether it was last made for a device that has no redirect (RFC 8628)."""
+        return self.redirect_destination.startswith(self._DEVICE)
+
+    @property
+    def device_address(self) -> str:
+        """The address that device asked from, empty where it is not known."""
+        return self.redirect_destination.removeprefix(self._DEVICE) if self.is_device else ""
 
 
 class Rotation(models.Model):

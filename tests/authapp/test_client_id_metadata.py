@@ -19,6 +19,7 @@ from authapp import checks, client_hosts, conf
 from authapp.client_id_metadata import MetadataFetcher, narrowed
 from authapp.models import Application, AuditEvent, ClientHostRule
 from authapp.tokens import find_access_token
+from tests.devices import DEVICE_CODE, ask, asked, decide, enter, poll
 from tests.oauth import HOST as SITE
 from tests.oauth import PKCE, authorization_url, authorize, browser, redeem, refresh, register
 
@@ -45,7 +46,9 @@ VS_CODE = {
 
 
 def test_a_document_with_several_grants_keeps_those_we_have() -> None:
-    assert narrowed(VS_CODE)["grant_types"] == ["authorization_code", "refresh_token"]
+    assert narrowed(VS_CODE)["grant_types"] == VS_CODE["grant_types"]
+    document = VS_CODE | {"grant_types": ["password", "authorization_code", "implicit"]}
+    assert narrowed(document)["grant_types"] == ["authorization_code"]
 
 
 def test_a_redirect_uri_that_only_other_servers_take_is_left_out() -> None:
@@ -154,6 +157,43 @@ def test_a_client_with_a_document_logs_in_without_registering(alice: Any, docume
 
 
 @pytest.mark.django_db
+def test_a_client_with_a_document_connects_a_device_and_signs_in_with_the_browser_too(
+    alice: Any, documents: Documents
+) -> None:
+    answer = asked(URL)
+    assert "vscode.dev</bdi></strong> published this name" in text_of(enter(alice, answer["user_code"]))
+    decide(alice, answer["user_code"])
+    assert poll(URL, answer["device_code"]).status_code == 200
+    assert Application.objects.get().grant_types == VS_CODE["grant_types"]
+    assert log_in(alice)["access_token"]
+
+
+def test_a_document_of_a_client_for_devices_alone_needs_no_redirect(alice: Any, documents: Documents) -> None:
+    documents.published[URL] = {
+        "client_id": URL,
+        "client_name": "Headless",
+        "grant_types": [DEVICE_CODE],
+        "token_endpoint_auth_method": "none",
+    }
+    answer = asked(URL)
+    decide(alice, answer["user_code"])
+    assert poll(URL, answer["device_code"]).status_code == 200
+    application = Application.objects.get()
+    assert (application.redirect_uris, application.authorization_grant_type) == ("", DEVICE_CODE)
+    assert page_of(alice, redirect_uri=URL).status_code == 400
+
+
+@pytest.mark.django_db
+def test_a_document_that_no_longer_lists_a_grant_takes_it_away(documents: Documents) -> None:
+    assert ask(URL).status_code == 200
+    documents.published[URL] = VS_CODE | {"grant_types": ["authorization_code"]}
+    Application.objects.update(cimd_expires_at=timezone.now() - timedelta(seconds=1))
+    assert ask(URL).json()["error"] == "unauthorized_client"
+    documents.published[URL] = VS_CODE
+    Application.objects.update(cimd_expires_at=timezone.now() - timedelta(seconds=1))
+    assert ask(URL).status_code == 200
+
+
 @pytest.mark.rfc("CIMD 5.2")
 def test_a_document_is_read_again_when_its_time_is_over_and_what_it_says_counts(
     alice: Any, documents: Documents

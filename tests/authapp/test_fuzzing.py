@@ -36,6 +36,7 @@ from hypothesis import strategies as st
 from oauth2_provider.models import get_access_token_model, get_grant_model
 
 from authapp.models import Application, TokenFamily
+from tests.devices import DEVICE_CODE
 from tests.oauth import CALLBACK, HOST, ISSUER, PKCE, RESOURCE, authorize, browser, connected, registered
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1500"))
@@ -48,7 +49,7 @@ OUR_ISSUERS = {ISSUER, ISSUER.replace("127.0.0.1", "localhost")}
 CSRF = secrets.token_hex(16)
 FORM = "application/x-www-form-urlencoded"
 
-# RFC 6749 §4.1.2.1 and §5.2, RFC 7591 §3.2.2, RFC 6750 §3.1, RFC 7009 §2.2.1, RFC 8707 §2.
+# RFC 6749 §4.1.2.1 and §5.2, RFC 7591 §3.2.2, RFC 6750 §3.1, RFC 7009 §2.2.1, RFC 8707 §2, RFC 8628 §3.5.
 MACHINE_ERRORS = {
     "invalid_request",
     "invalid_client",
@@ -63,6 +64,10 @@ MACHINE_ERRORS = {
     "invalid_redirect_uri",
     "invalid_client_metadata",
     "access_denied",
+    "authorization_pending",
+    "slow_down",
+    "expired_token",
+    "temporarily_unavailable",
 }
 DESCRIPTION = re.compile(r"[\x20-\x21\x23-\x5b\x5d-\x7e]*")  # RFC 6749 §5.2; RFC 7591 §3.2.2 wants ASCII as well
 
@@ -649,7 +654,7 @@ def metadata_bodies(draw: st.DrawFn) -> bytes:
     metadata = dict(SOUND_METADATA)
     for _ in range(draw(HOW_OFTEN)):
         name = draw(st.sampled_from([*SOUND_METADATA, *FURTHER_METADATA]))
-        kind = draw(st.sampled_from(["drop", "value", "value", "list", "many", "add", "method"]))
+        kind = draw(st.sampled_from(["drop", "value", "value", "list", "many", "add", "method", "grants"]))
         if kind == "drop":
             metadata.pop(name, None)
         elif kind == "value":
@@ -658,6 +663,9 @@ def metadata_bodies(draw: st.DrawFn) -> bytes:
             metadata[name] = draw(st.lists(st.one_of(odd_text, st.sampled_from([CALLBACK, WEB_CALLBACK, CURSOR]))))
         elif kind == "many":
             metadata[name] = [draw(st.one_of(st.just(CALLBACK), odd_text))] * draw(st.sampled_from([2, 21, 2000]))
+        elif kind == "grants":
+            grants = draw(st.lists(st.sampled_from(["authorization_code", "refresh_token", DEVICE_CODE, "password"])))
+            metadata["grant_types"] = grants
         elif kind == "method":
             method = ["client_secret_basic", "client_secret_post", "private_key_jwt", "none", None]
             metadata["token_endpoint_auth_method"] = draw(st.sampled_from(method))
@@ -691,15 +699,17 @@ def registrations(draw: st.DrawFn) -> Sent:
 
 def require_sound_client(application: Application) -> None:
     """What a stranger may have registered, whatever was sent."""
-    uris = application.redirect_uris.split(" ")
-    assert 1 <= len(uris) <= 20
+    uris = application.redirect_uris.split()
+    redirected = "authorization_code" in application.grant_types
+    assert redirected <= len(uris) <= 20
     for uri in uris:
         require_harmless_uri(uri)
     assert application.user_id is None
     assert not application.skip_authorization
-    assert application.authorization_grant_type == "authorization-code"
-    assert set(application.grant_types) <= {"authorization_code", "refresh_token"}
-    assert set(application.response_types) == {"code"}
+    assert application.authorization_grant_type == ("authorization-code" if redirected else DEVICE_CODE)
+    assert set(application.grant_types) <= {"authorization_code", "refresh_token", DEVICE_CODE}
+    assert redirected or DEVICE_CODE in application.grant_types
+    assert set(application.response_types) == ({"code"} if redirected else set())
     assert set(application.scope.split()) <= {"mcp:tools", "mcp:write", "offline_access"}
     assert application.token_endpoint_auth_method in {"none", "client_secret_basic", "client_secret_post"}
     assert bool(application.client_secret) == (application.client_type == "confidential")
@@ -741,7 +751,7 @@ def test_registration_takes_nothing_unsafe_whatever_is_sent(world: SimpleNamespa
             told = answer.json()
             assert told["client_id"] == application.client_id
             assert ("client_secret" in told) == (application.client_type == "confidential")
-            assert told["redirect_uris"] == application.redirect_uris.split(" ")
+            assert told["redirect_uris"] == application.redirect_uris.split()
             assert json.loads(sent.body).get("client_id") != application.client_id
 
     fuzz(registrations(), 0.2, {201, 400, 405}, check)

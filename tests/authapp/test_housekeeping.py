@@ -408,6 +408,7 @@ def test_people_register_and_sign_in_while_old_rows_are_deleted(alice: Any, bob:
 def test_each_kind_is_counted_on_a_line_of_its_own() -> None:
     assert run("clear_expired_tokens").splitlines() == [
         "Deleted 0 authorization codes.",
+        "Deleted 0 device authorizations.",
         "Deleted 0 refresh tokens.",
         "Deleted 0 access tokens.",
         "Deleted 0 token families.",

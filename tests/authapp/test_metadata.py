@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from django.test import Client
 
+from tests.devices import DEVICE_CODE
 from tests.oauth import HOST, ISSUER
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +27,8 @@ def test_metadata_names_our_issuer_and_its_endpoints(path: str) -> None:
     assert metadata["registration_endpoint"] == f"{ISSUER}/o/register/"
     assert metadata["revocation_endpoint"] == f"{ISSUER}/o/revoke_token/"
     assert metadata["response_types_supported"] == ["code"]
-    assert metadata["grant_types_supported"] == ["authorization_code", "refresh_token"]
+    assert metadata["grant_types_supported"] == ["authorization_code", "refresh_token", DEVICE_CODE]
+    assert metadata["device_authorization_endpoint"] == f"{ISSUER}/o/device_authorization/"
     assert metadata["code_challenge_methods_supported"] == ["S256"]
     # "none" first: mcp-remote takes the first it knows.
     methods = ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"]
@@ -85,7 +87,7 @@ def test_a_web_page_of_any_origin_may_read_metadata(path: str) -> None:
     assert "Access-Control-Allow-Credentials" not in response
 
 
-@pytest.mark.parametrize("path", ["/o/token/", "/o/register/", "/o/revoke_token/", "/token"])
+@pytest.mark.parametrize("path", ["/o/token/", "/o/register/", "/o/revoke_token/", "/token", "/o/device_authorization"])
 def test_a_web_page_of_any_origin_may_use_the_endpoints_of_clients(path: str) -> None:
     response = Client().options(
         path,

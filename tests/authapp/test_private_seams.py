@@ -75,6 +75,14 @@ def test_dot_asks_before_it_looks_whether_a_document_failed_a_moment_ago() -> No
     assert list(inspect.signature(cimd._backoff_cache_key).parameters) == ["client_id"]
 
 
+def test_dot_has_a_client_checked_between_reading_its_document_and_storing_it() -> None:
+    """There `authapp.client_id_metadata.complete` puts in place what DOT has no place for."""
+    source = inspect.getsource(cimd._fetch_validate_upsert)
+    steps = ["fetcher.fetch(client_id)", "setattr(application, field, value)", ".full_clean(", "application.save()"]
+    places = [source.index(step) for step in steps]
+    assert places == sorted(places)
+
+
 @pytest.mark.django_db
 def test_a_registration_token_is_issued_by_dot_and_stored_hashed() -> None:
     application: Any = Application.objects.create(client_type="public", authorization_grant_type="authorization-code")

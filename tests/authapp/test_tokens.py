@@ -135,7 +135,7 @@ def test_another_client_cannot_end_a_login_with_its_code(alice: Any) -> None:
         ({"grant_type": None}, "invalid_request"),
         ({"grant_type": "client_credentials"}, "unsupported_grant_type"),
         ({"grant_type": "password", "username": "alice", "password": "alice-password"}, "unsupported_grant_type"),
-        ({"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}, "unsupported_grant_type"),
+        ({"grant_type": "urn:ietf:params:oauth:grant-type:device_code"}, "unauthorized_client"),
         ({"grant_type": "urn:ietf:params:oauth:grant-type:jwt-bearer"}, "unsupported_grant_type"),
         ({"grant_type": "openid"}, "unsupported_grant_type"),
         ({"grant_type": "\x00"}, "invalid_request"),

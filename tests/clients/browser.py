@@ -37,9 +37,13 @@ def main(url: str) -> int:
     note(f"OPENED {url}")
     try:
         with Person(username, password, Path(profile) if profile else None) as person:
-            answer = person.approve(url)
-            note(f"CONSENTS {person.consents}")
-            deliver(answer)
+            if "user_code=" in url:  # nothing comes back: the client polls (RFC 8628)
+                note(f"CONNECTED {person.connect_device(url)}")
+                note(f"CONSENTS {person.consents}")
+            else:
+                answer = person.approve(url)
+                note(f"CONSENTS {person.consents}")
+                deliver(answer)
     except (AssertionError, httpx2.HTTPError) as error:
         note(f"FAILED {error!r}")
         return 1

@@ -1,6 +1,6 @@
 """A person at a browser: signs in and answers the consent page by filling in the HTML forms of the pages themselves.
 
-Knows the two forms by what is on them and nothing else of the server. Scripts on a page do not run.
+Knows the forms by what is on them and nothing else of the server. Scripts on a page do not run.
 """
 
 from __future__ import annotations
@@ -79,6 +79,37 @@ class Person:
             response = self._submit(page, form, filled)
         raise AssertionError(f"{MAX_PAGES} pages from {authorization_url}, and still on {response.url}")
 
+    def connect_device(self, uri: str, user_code: str = "", *, deny: bool = False) -> str:
+        """Open the page for devices, type the code unless the form has it, press Allow (or Deny).
+
+        Returns: what the last page says.
+        Raises: AssertionError with the text of the page on which the person was stuck.
+        """
+        answered = False
+        response = self.browser.get(uri)
+        for _ in range(MAX_PAGES):
+            if response.has_redirect_location:
+                response = self.browser.get(urljoin(str(response.url), response.headers["location"]))
+                continue
+            page = Page(response)
+            if answered or response.is_error:
+                return page.says("")
+            if form := page.form_with_field("login"):
+                filled = form.filled(login=self.username, password=self.password)
+            elif form := page.form_with_field("authorization"):
+                self.consents += 1
+                answered = True
+                filled = form.filled(allow="" if deny else "true")
+            elif form := page.form_with_field("user_code"):
+                filled = form.filled(user_code=user_code) if user_code else form.filled()
+            elif sign_in := next((link for link in page.links if "next=" in link), ""):
+                response = self.browser.get(urljoin(page.url, sign_in))
+                continue
+            else:
+                raise AssertionError(page.says("neither a form nor a way to sign in is here"))
+            response = self._submit(page, form, filled)
+        raise AssertionError(f"{MAX_PAGES} pages from {uri}, and still on {response.url}")
+
     def _submit(self, page: Page, form: Form, filled: list[tuple[str, str]]) -> httpx2.Response:
         action = urljoin(page.url, form.action)
         if form.method != "post":
@@ -117,6 +148,7 @@ class Page(HTMLParser):
         self.referrer_policy = response.headers.get("referrer-policy", "")
         self.form_action = form_action_sources(response.headers.get("content-security-policy", ""))
         self.forms: list[Form] = []
+        self.links: list[str] = []
         self._open: Form | None = None
         self._text: list[str] = []
         self._unread = 0
@@ -159,6 +191,8 @@ class Page(HTMLParser):
         name, value, kind = known.get("name", ""), known.get("value", ""), known.get("type", "").lower()
         if tag in {"script", "style"}:
             self._unread += 1
+        elif tag == "a":
+            self.links.append(known.get("href", ""))
         elif tag == "form":
             self._open = Form(known.get("action", ""), known.get("method", "get").lower())
             self.forms.append(self._open)

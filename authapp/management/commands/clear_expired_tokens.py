@@ -21,19 +21,19 @@ from oauth2_provider.settings import oauth2_settings
 
 from authapp import conf
 from authapp.housekeeping import add_batch_size, delete_in_batches, require_batch_size
-from authapp.models import AuditEvent, KeySet, TokenFamily, UsedAssertion
+from authapp.models import AuditEvent, DeviceAuthorization, KeySet, TokenFamily, UsedAssertion
 
 
 class Command(BaseCommand):
     """Delete each kind in batches, and say how many of each that were."""
 
     help = (
-        "Delete authorization codes and access tokens that have expired, refresh tokens that have not been used for "
-        "their whole lifetime, audit events older than AUTHAPP['AUDIT_RETENTION_DAYS'], used assertions that have "
-        "expired, key sets that could not be had for long, and expired sessions. An "
-        "access token stays while its refresh token lives. A refresh token that was used or revoked stays until its "
-        "successor would have expired too, because a replay of it is a sign of theft; so does the record of which "
-        "code a login came from. Takes the place of cleartokens and clearsessions."
+        "Delete authorization codes, device codes and access tokens that have expired, refresh tokens that have not "
+        "been used for their whole lifetime, audit events older than AUTHAPP['AUDIT_RETENTION_DAYS'], used assertions "
+        "that have expired, key sets that could not be had for long, and expired sessions. An access token stays while "
+        "its refresh token lives. A refresh token that was used or revoked stays until its successor would have "
+        "expired too, because a replay of it is a sign of theft; so does the record of which code a login came from. "
+        "Takes the place of cleartokens and clearsessions."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -54,6 +54,7 @@ def expired_rows() -> Iterator[tuple[str, QuerySet[Any]]]:
     now = timezone.now()
     refresh_tokens = get_refresh_token_model().objects
     yield "authorization codes", get_grant_model().objects.filter(expires__lt=now)
+    yield "device authorizations", DeviceAuthorization.objects.filter(expires_at__lt=now)
 
     # As authapp.validator judges a token that was never used. Without an access token it is worth nothing, and
     # without a lifetime it lives for ever.

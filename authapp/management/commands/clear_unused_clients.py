@@ -18,7 +18,7 @@ from oauth2_provider.settings import oauth2_settings
 
 from authapp import conf
 from authapp.housekeeping import add_batch_size, delete_in_batches, require_batch_size
-from authapp.models import Application, Connection, TokenFamily
+from authapp.models import Application, Connection, DeviceAuthorization, TokenFamily
 
 MAXIMUM_DAYS = 36_500
 
@@ -70,6 +70,7 @@ def unused_clients(days: int) -> QuerySet[Application]:
         ~Exists(Connection.objects.filter(**own)),
         ~Exists(TokenFamily.objects.filter(**own)),
         ~Exists(get_grant_model().objects.filter(**own)),
+        ~Exists(DeviceAuthorization.objects.filter(**own)),
         ~Exists(get_refresh_token_model().objects.filter(**own)),
         ~Exists(get_id_token_model().objects.filter(**own)),
         ~Exists(get_access_token_model().objects.filter(**own).exclude(**registration_token)),
