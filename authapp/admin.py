@@ -364,7 +364,7 @@ def _register() -> None:
         admin.site.unregister(model)
         admin.site.register(model, admin_class)
     admin.site.register(ClientHostRule, ClientHostRuleAdmin)
-    # No ID token is ever issued: OpenID Connect is not offered.
+    # No ID token is ever stored (authapp.openid.id_tokens).
     admin.site.unregister(get_id_token_model())
     user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None
     if isinstance(user_admin, UserAdmin):

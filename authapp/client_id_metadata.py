@@ -225,6 +225,10 @@ def _timestamp(text: str, *, default: float) -> float:
 # --- What of a document is kept ----------------------------------------------------------------------------
 
 
+# OpenID Connect's: django-oauth-toolkit does not store them, so what other servers understand does no harm here.
+_NOT_TAKEN = frozenset({"id_token_signed_response_alg", "post_logout_redirect_uris"})
+
+
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document with the grants and redirect URIs that this server can serve.
 
@@ -238,7 +242,8 @@ def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     public = document | {"token_endpoint_auth_method": _auth_method(document)}
     try:
         metadata = client_metadata.from_dict(
-            {name: value for name, value in public.items() if value is not None} | {"redirect_uris": uris},
+            {name: value for name, value in public.items() if value is not None and name not in _NOT_TAKEN}
+            | {"redirect_uris": uris},
             known_scopes=frozenset(get_scopes_backend().get_all_scopes()),
         )
     except RegistrationError as error:

@@ -22,6 +22,7 @@ from oauthlib.common import Request
 from authapp import conf
 from authapp.errors import error_response
 from authapp.models import Application
+from authapp.openid.subjects import subject
 from authapp.token_endpoint import FormEndpoint
 
 
@@ -71,7 +72,7 @@ def _describe(token: str, asker: Application, *, issuer: str) -> dict[str, Any]:
         "scope": row.scope,
         "client_id": row.application.client_id,
         "username": row.user.get_username(),
-        "sub": str(row.user.pk),
+        "sub": subject(row.user, row.application),
         "aud": list(row.resource),
         "iss": issuer,
         "iat": int(row.created.timestamp()),

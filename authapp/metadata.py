@@ -17,6 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider.views import OAuthServerMetadataView
 
 from authapp import conf
+from authapp.openid import metadata as openid
 
 
 @method_decorator([csrf_exempt, login_not_required], name="dispatch")  # so that a POST is a 405, not a CSRF page
@@ -39,7 +40,7 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
         metadata["prompt_values_supported"] = sorted(conf.prompts_supported())
         # A public client can revoke its tokens, but has nothing to prove who it is when it asks about one.
         metadata["introspection_endpoint_auth_methods_supported"] = ["client_secret_post", "client_secret_basic"]
-        response = JsonResponse(metadata)
+        response = JsonResponse(metadata | openid.facts(request))
         response["Cache-Control"] = "public, max-age=300"
         response["Vary"] = "Host"
         return response

@@ -14,6 +14,8 @@ from oauthlib.oauth2 import (
     TokenEndpoint,
 )
 
+from authapp.openid.id_tokens import add_id_token
+
 
 class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationEndpoint):
     """What DOT's core asks; the arguments are `oauth2_settings.server_kwargs`."""
@@ -27,7 +29,9 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
         **_: Any,
     ) -> None:
         self.bearer = BearerToken(request_validator, token_generator, token_expires_in, refresh_token_generator)
-        code_grant = AuthorizationCodeGrant(request_validator)
+        code_grant, refresh_grant = AuthorizationCodeGrant(request_validator), RefreshTokenGrant(request_validator)
+        for grant in (code_grant, refresh_grant):
+            grant.register_token_modifier(add_id_token)
         AuthorizationEndpoint.__init__(
             self, default_response_type="code", response_types={"code": code_grant}, default_token_type=self.bearer
         )
@@ -36,7 +40,7 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
             default_grant_type="authorization_code",
             grant_types={
                 "authorization_code": code_grant,
-                "refresh_token": RefreshTokenGrant(request_validator),
+                "refresh_token": refresh_grant,
             },
             default_token_type=self.bearer,
         )

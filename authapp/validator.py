@@ -19,9 +19,10 @@ from authapp.grants.code import CodeGrant
 from authapp.grants.issuing import Issuing
 from authapp.grants.refresh import RefreshGrant
 from authapp.models import Application
+from authapp.openid.id_tokens import IDTokens
 
 
-class Validator(ClientAuthentication, CodeGrant, RefreshGrant, Issuing):
+class Validator(ClientAuthentication, CodeGrant, RefreshGrant, IDTokens, Issuing):
     """What the authorization server accepts."""
 
     def validate_scopes(

@@ -21,6 +21,8 @@ for name in (
     "CLIENT_ID_METADATA_DOCUMENTS",
     "REDIS_URL",
     "LOG_LEVEL",
+    "OPENID_CONNECT",
+    "SUBJECT_TYPE",
 ):
     os.environ.pop(name, None)
 

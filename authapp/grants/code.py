@@ -14,6 +14,7 @@ from authapp import audit, families
 from authapp.grants.issuing import kept
 from authapp.models import Application, TokenFamily
 from authapp.oauthlib_core import code_digest, received_at
+from authapp.openid import id_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ class CodeGrant(OAuth2Validator):
 
     def _create_authorization_code(self, request: Request, code: dict[str, str], expires: Any = None) -> Any:
         """Store the digest of the code instead of the code (stock DOT keeps it in clear)."""
-        request.nonce = request.claims = None  # OpenID Connect's, which is not offered: nothing of it is kept
+        request.nonce, request.claims = id_tokens.to_remember(request)
         return super()._create_authorization_code(request, {**code, "code": code_digest(code["code"])}, expires)
 
     def validate_code(
@@ -45,6 +46,7 @@ class CodeGrant(OAuth2Validator):
         request.user = grant.user
         request.scopes = grant.scope.split()
         request.granted_resource, request.family_code = grant.resource, code
+        id_tokens.recall(request, grant)
         return True
 
     def get_code_challenge(self, code: str, request: Request) -> str | None:

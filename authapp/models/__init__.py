@@ -7,5 +7,15 @@ from authapp.models.audit import AuditEvent
 from authapp.models.client import Application
 from authapp.models.consent import Connection, Rotation, TokenFamily
 from authapp.models.host_rule import ClientHostRule
+from authapp.models.signing_key import PairwiseSecret, SigningKey
 
-__all__ = ["Application", "AuditEvent", "ClientHostRule", "Connection", "Rotation", "TokenFamily"]
+__all__ = [
+    "Application",
+    "AuditEvent",
+    "ClientHostRule",
+    "Connection",
+    "PairwiseSecret",
+    "Rotation",
+    "SigningKey",
+    "TokenFamily",
+]

@@ -55,6 +55,8 @@ class Application(AbstractApplication):
     contacts = models.JSONField(_("contacts"), default=list, blank=True)
     software_id = models.CharField(_("software ID"), max_length=255, blank=True)
     software_version = models.CharField(_("software version"), max_length=255, blank=True)
+    # OpenID Connect Dynamic Client Registration §2.
+    id_token_signed_response_alg = models.CharField(_("ID token signed response alg"), max_length=8, blank=True)
 
     AS_REGISTERED = (
         "token_endpoint_auth_method",
@@ -69,6 +71,7 @@ class Application(AbstractApplication):
         "contacts",
         "software_id",
         "software_version",
+        "id_token_signed_response_alg",
     )
 
     objects = ApplicationManager()
@@ -89,6 +92,11 @@ class Application(AbstractApplication):
     def registered_redirect_uris(self) -> list[str]:
         """The redirect URIs as a list."""
         return list(self.redirect_uris.split())
+
+    @property
+    def registered_post_logout_redirect_uris(self) -> list[str]:
+        """Where a person may be sent after signing out (OIDC RP-Initiated Logout §3.1), as a list."""
+        return list(self.post_logout_redirect_uris.split())
 
     @property
     def is_native(self) -> bool:

@@ -27,7 +27,14 @@ def test_metadata_names_our_issuer_and_its_endpoints(path: str) -> None:
     assert metadata["grant_types_supported"] == ["authorization_code", "refresh_token"]
     assert metadata["code_challenge_methods_supported"] == ["S256"]
     assert metadata["token_endpoint_auth_methods_supported"] == ["none", "client_secret_post", "client_secret_basic"]
-    assert metadata["scopes_supported"] == ["mcp:tools", "mcp:write", "offline_access"]
+    assert metadata["scopes_supported"] == [
+        "email",
+        "mcp:tools",
+        "mcp:write",
+        "offline_access",
+        "openid",
+        "profile",
+    ]
     assert metadata["authorization_response_iss_parameter_supported"] is True
     assert metadata["introspection_endpoint"] == f"{ISSUER}/o/introspect/"
     assert metadata["introspection_endpoint_auth_methods_supported"] == ["client_secret_post", "client_secret_basic"]
