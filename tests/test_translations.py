@@ -50,7 +50,7 @@ def test_the_reader_of_texts_finds_them() -> None:
     found = {text for path in PLACES if path.suffix == ".html" for text in texts_of_template(path)}
     assert "Connected apps" in found
     assert any("never sees your password" in text for text in found)
-    assert "clients" in set(texts_of_code(ROOT / "authapp" / "models.py"))
+    assert "clients" in set(texts_of_code(ROOT / "authapp" / "models" / "client.py"))
 
 
 @pytest.mark.parametrize("app", ["authapp", "mcpapp"])

@@ -56,7 +56,7 @@ class LogoutView(OpenIDView):
     shown a page with a link: whoever registers a client could otherwise send everybody anywhere by a link to this site.
     """
 
-    http_method_names = ["get", "head", "post"]
+    http_method_names = ["get", "post"]
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Keep every answer out of caches and frames; what cannot be read is a page."""
