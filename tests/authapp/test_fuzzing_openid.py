@@ -62,6 +62,8 @@ def test_userinfo_tells_nobody_without_the_token_whatever_is_sent(openid: Simple
     right = openid.tokens["access_token"].encode()
 
     def check(sent: Sent, answer: Answer) -> None:
+        if answer.status == 400:
+            return  # by the site, before any endpoint: this one answers it to nobody
         if answer.status == 401 and answer.body == b"{}":  # RFC 6750 §3.1: no error where nothing was presented
             assert answer.header("www-authenticate") in {f'Bearer realm="{issuer}"' for issuer in OUR_ISSUERS}
             return
