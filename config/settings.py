@@ -26,6 +26,7 @@ SITE_NAME = env.str("SITE_NAME", default="Star")
 DEBUG = environment.boolean(env.str("DEBUG", default="false"), "DEBUG")
 PORT = environment.port(read(env.int, "PORT", "a whole number", default=8000))
 SECRET_KEY = environment.secret_key(env.str("SECRET_KEY", default=""), debug=DEBUG)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 
 _public_url = env.str("PUBLIC_URL", default="")
 # runserver then makes PORT the port it is told to listen on.

@@ -22,6 +22,7 @@ for name in (
     "REDIS_URL",
     "LOG_LEVEL",
     "OPENID_CONNECT",
+    "SECRET_KEY_FALLBACKS",
     "SUBJECT_TYPE",
 ):
     os.environ.pop(name, None)

@@ -11,7 +11,9 @@ import jwt
 import pytest
 from allauth.account.models import EmailAddress
 from django.conf import settings
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from oauth2_provider.models import get_access_token_model, get_grant_model, get_id_token_model
 from oauth2_provider.settings import oauth2_settings
 
@@ -62,8 +64,10 @@ def test_at_hash_is_of_the_access_token_beside_it(alice: Any) -> None:
 
 
 def test_without_openid_there_is_none_and_no_key_is_made(alice: Any) -> None:
-    _, tokens = connected(alice, scope="mcp:tools profile email")
+    with CaptureQueriesContext(connection) as queries:
+        _, tokens = connected(alice, scope="mcp:tools profile email")
     assert "id_token" not in tokens
+    assert [query["sql"] for query in queries if "signingkey" in query["sql"]] == []
     assert SigningKey.objects.count() == 0
     assert "id_token" in signed_in(alice)[1]
 
