@@ -112,7 +112,10 @@ class ApplicationAdmin(DOTApplicationAdmin):
         made = ("client_secret", "hash_client_secret") if obj is None else ()
         kept = () if obj is None else ("registration_source", "created", "last_authorized_at")
         fieldsets: list[Any] = [
-            (None, {"fields": ("name", "client_id", "client_type", *made, "redirect_uris")}),
+            (
+                None,
+                {"fields": ("name", "client_id", "client_type", *made, "redirect_uris", "post_logout_redirect_uris")},
+            ),
             (_("Access"), {"fields": ("disabled_at", "user", *kept)}),
         ]
         if obj is not None:

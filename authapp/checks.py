@@ -65,3 +65,13 @@ def check_registration_limit(**_: Any) -> list[CheckMessage]:
     except (ImproperlyConfigured, TypeError, ValueError) as error:
         return [Error(str(error), hint="REGISTRATION_BURST = 0 switches the limit off.", id="authapp.E005")]
     return []
+
+
+@register
+def check_openid(**_: Any) -> list[CheckMessage]:
+    """What a subject is must be said rightly from the start: changed later, people are strangers to their clients."""
+    try:
+        conf.subject_type()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="Leave it out for public.", id="authapp.E019")]
+    return []

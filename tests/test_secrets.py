@@ -252,7 +252,7 @@ def private_keys(server: LiveServer) -> list[str]:
     """The lines of the private keys that sign, and the secret of pairwise subjects, as text that could be stored."""
     code = (
         "from authapp.models import PairwiseSecret, SigningKey; from authapp.openid.sealing import unseal; "
-        "[print(unseal(key.sealed_private_key).decode()) for key in SigningKey.objects.all() if key.sealed_private_key]; "
+        "[print(unseal(key.sealed_private_key).decode()) for key in SigningKey.objects.all()]; "
         "[print(unseal(secret.sealed).hex()) for secret in PairwiseSecret.objects.all()]"
     )
     lines = server.manage("shell", "--verbosity", "0", "-c", code).splitlines()

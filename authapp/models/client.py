@@ -120,11 +120,12 @@ class Application(AbstractApplication):
     def clean(self) -> None:
         """Refuse a redirect URI that no registration would accept, in the admin too."""
         super().clean()
-        for uri in self.registered_redirect_uris:
-            try:
-                redirect_uris.require_registrable(uri)
-            except redirect_uris.InvalidRedirectURI as error:
-                raise ValidationError({"redirect_uris": f"{uri[:200]}: {error}"}) from error
+        for field in ("redirect_uris", "post_logout_redirect_uris"):
+            for uri in getattr(self, field).split():
+                try:
+                    redirect_uris.require_registrable(uri)
+                except redirect_uris.InvalidRedirectURI as error:
+                    raise ValidationError({field: f"{uri[:200]}: {error}"}) from error
 
     def get_allowed_schemes(self) -> list[str]:
         """Return the schemes a redirect to this client may have: those of its registered URIs."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlencode
 
 from django.contrib.auth import logout
 from django.contrib.auth.decorators import login_not_required
@@ -158,9 +158,8 @@ def _redirect(target: str, status: int = 302) -> HttpResponse:
 
 
 def _with_state(uri: str, state: str) -> str:
-    parts = urlsplit(uri)
-    query = [*parse_qsl(parts.query, keep_blank_values=True), ("state", state)]
-    return urlunsplit(parts._replace(query=urlencode(query)))
+    # A registered address has no fragment, and what the client wrote of it stays as it is.
+    return f"{uri}{'&' if '?' in uri else '?'}{urlencode({'state': state})}"
 
 
 def _form(request: HttpRequest) -> QueryDict:

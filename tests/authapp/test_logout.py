@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
+from django.core.exceptions import ValidationError
 from django.test import Client
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
@@ -352,6 +353,20 @@ def test_addresses_that_no_redirect_uri_could_have_are_refused(uris: Any) -> Non
     response = register(post_logout_redirect_uris=uris)
     assert (response.status_code, response.json()["error"]) == (400, "invalid_client_metadata")
     assert register(post_logout_redirect_uris=[BACK]).status_code == 201
+
+
+def test_a_client_made_by_hand_has_addresses_as_safe_as_a_registered_one() -> None:
+    def made(uris: str) -> Application:
+        return Application(
+            redirect_uris="https://app.example/cb",
+            post_logout_redirect_uris=uris,
+            client_type=Application.CLIENT_PUBLIC,
+            authorization_grant_type=Application.GRANT_AUTHORIZATION_CODE,
+        )
+
+    made(f"{BACK} https://app.example/other").full_clean()
+    with pytest.raises(ValidationError, match="http:// is for"):
+        made(f"{BACK} http://evil.example/").full_clean()
 
 
 def test_the_page_is_in_chinese_too(alice: Any) -> None:
