@@ -125,7 +125,17 @@ class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
         kind = ("kind",) if obj is None else ()
         kept = () if obj is None else ("registration_source", "created", "last_authorized_at")
         fieldsets: list[Any] = [
-            (None, {"fields": (*kind, "name", "client_id", "client_type", *made, "redirect_uris")}),
+            (
+                None,
+                {
+                    "fields": (
+                        *kind,
+                        *("name", "client_id", "client_type"),
+                        *made,
+                        *("redirect_uris", "post_logout_redirect_uris"),
+                    )
+                },
+            ),
             *self.service_fieldsets(obj),
             (_("Access"), {"fields": ("disabled_at", "user", *kept)}),
         ]
@@ -385,7 +395,7 @@ def _register() -> None:
     admin.site.register(TrustedIssuer, TrustedIssuerAdmin)
     admin.site.register(LinkedIdentity, LinkedIdentityAdmin)
     admin.site.register(DeviceAuthorization, DeviceAuthorizationAdmin)
-    # No ID token is ever issued: OpenID Connect is not offered.
+    # No ID token is ever stored (authapp.openid.id_tokens).
     admin.site.unregister(get_id_token_model())
     user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None
     if isinstance(user_admin, UserAdmin):

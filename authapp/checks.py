@@ -119,3 +119,13 @@ def check_service_users(databases: Sequence[str] | None = None, **_: Any) -> lis
                 )
             )
     return problems
+
+
+@register
+def check_openid(**_: Any) -> list[CheckMessage]:
+    """What a subject is must be said rightly from the start: changed later, people are strangers to their clients."""
+    try:
+        conf.subject_type()
+    except ImproperlyConfigured as error:
+        return [Error(str(error), hint="Leave it out for public.", id="authapp.E008")]
+    return []

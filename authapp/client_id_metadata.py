@@ -80,6 +80,10 @@ class MetadataFetcher(SafeMetadataFetcher):
 # --- What of a document is kept ----------------------------------------------------------------------------
 
 
+# OpenID Connect's: django-oauth-toolkit does not store them, so what other servers understand does no harm here.
+_NOT_TAKEN = frozenset({"id_token_signed_response_alg", "post_logout_redirect_uris"})
+
+
 def narrowed(document: dict[str, Any]) -> dict[str, Any]:
     """Return the document with the grants and redirect URIs that this server can serve, as DOT takes it.
 
@@ -102,7 +106,7 @@ def _checked(document: dict[str, Any]) -> ClientMetadata:
     if isinstance(uris, list):
         uris = [uri for uri in uris if isinstance(uri, str) and redirect_uris.is_registrable(uri)]
     data = {"token_endpoint_auth_method": "none"} | document | {"redirect_uris": uris}
-    data = {name: value for name, value in data.items() if value is not None}
+    data = {name: value for name, value in data.items() if value is not None and name not in _NOT_TAKEN}
     keys = NO_KEYS
     if document.get("token_endpoint_auth_method") == "private_key_jwt" and _offers_none(document):
         # ChatGPT's (OpenID Connect RP Metadata Choices). Nothing tells it what we would choose, so it may do either.
@@ -123,8 +127,8 @@ def _offers_none(document: dict[str, Any]) -> bool:
     return isinstance(offered, list) and "none" in offered
 
 
-# DOT fetches, reads and stores a client in one go, and knows neither several grants, nor a client that is not redirected
-# to, nor one that has a key. So it is given what it takes, and the client puts the rest right when DOT has it checked.
+# DOT fetches, reads and stores a client in one go, and knows neither several grants, nor a client without a redirect
+# URI, nor one with a key. So it is given what it takes, and the client puts the rest right when DOT has it checked.
 _checked_last: ContextVar[tuple[str, ClientMetadata] | None] = ContextVar("authapp_checked_document", default=None)
 """The document that this thread fetched last, until DOT has the client checked that it is of."""
 

@@ -61,6 +61,8 @@ class ClientMetadata:
     contacts: list[str] = field(default_factory=list)
     software_id: str = ""
     software_version: str = ""
+    id_token_signed_response_alg: str = ""
+    post_logout_redirect_uris: list[str] = field(default_factory=list)
 
     @property
     def is_public(self) -> bool:
@@ -102,6 +104,7 @@ def from_dict(data: dict[str, Any], *, known_scopes: frozenset[str]) -> ClientMe
     """
     grant_types = _grant_types(data)
     method = _choice(data, "token_endpoint_auth_method", conf.SUPPORTED_AUTH_METHODS, default="client_secret_basic")
+    openid = data if conf.openid() else {}
     return ClientMetadata(
         redirect_uris=_redirect_uris(data.get("redirect_uris"), needed="authorization_code" in grant_types),
         client_name=_text(data, "client_name", MAXIMUM_NAME_LENGTH),
@@ -119,6 +122,10 @@ def from_dict(data: dict[str, Any], *, known_scopes: frozenset[str]) -> ClientMe
         contacts=_contacts(data),
         software_id=_text(data, "software_id", MAXIMUM_TEXT_LENGTH),
         software_version=_text(data, "software_version", MAXIMUM_TEXT_LENGTH),
+        id_token_signed_response_alg=_choice(
+            openid, "id_token_signed_response_alg", conf.ID_TOKEN_ALGORITHMS, default=""
+        ),
+        post_logout_redirect_uris=_post_logout_redirect_uris(openid),
     )
 
 
@@ -144,6 +151,18 @@ def _redirect_uris(value: Any, *, needed: bool) -> list[str]:
         except InvalidRedirectURI as error:
             raise RegistrationError("invalid_redirect_uri", f"{uri[:200]}: {error}") from error
     return list(dict.fromkeys(value))
+
+
+def _post_logout_redirect_uris(data: dict[str, Any]) -> list[str]:
+    uris = _strings(data, "post_logout_redirect_uris", default=[])
+    for uri in uris:
+        try:
+            require_registrable(uri)
+        except InvalidRedirectURI as error:
+            raise RegistrationError(
+                "invalid_client_metadata", f"post_logout_redirect_uris: {uri[:200]}: {error}"
+            ) from error
+    return list(dict.fromkeys(uris))
 
 
 def _grant_types(data: dict[str, Any]) -> list[str]:

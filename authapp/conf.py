@@ -16,6 +16,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.module_loading import import_string
+from oauth2_provider.settings import oauth2_settings
 
 _HOST_PATTERN = re.compile(r"\*|\.?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
@@ -26,6 +27,8 @@ GRANT_TYPES_OF_THE_OWNER = ("client_credentials", JWT_BEARER)
 """Only for clients that the site's owner made: no registration and no document of a client gives them."""
 SUPPORTED_GRANT_TYPES = ("authorization_code", "refresh_token")
 """What a client may always register (RFC 7591 §2); `supported_grant_types` has the rest."""
+ID_TOKEN_ALGORITHMS = ("RS256", "ES256")
+"""Signatures of ID tokens; a client that names none gets the first (OIDC Core §15.1)."""
 SUPPORTED_RESPONSE_TYPES = ("code",)
 SUPPORTED_AUTH_METHODS = ("none", "client_secret_post", "client_secret_basic", "private_key_jwt")
 
@@ -265,6 +268,33 @@ def sign_up_url() -> str:
 def prompts_supported() -> frozenset[str]:
     """Return the values of `prompt` (OIDC Core §3.1.2.1) that mean something here."""
     return frozenset({"none", "login", "consent"} | ({"create"} if sign_up_url() else set()))
+
+
+def openid() -> bool:
+    """Return whether OpenID Connect is offered: not switched off, and `openid` is one of the site's scopes."""
+    return bool(_setting("OPENID", True)) and "openid" in oauth2_settings.SCOPES
+
+
+def id_token_seconds() -> int:
+    """Return for how long an ID token is good: a client checks it when it gets it."""
+    return int(_setting("ID_TOKEN_SECONDS", 600))
+
+
+def jwks_max_age_seconds() -> int:
+    """Return for how long clients may keep the published keys; a new key signs after that time."""
+    return int(_setting("JWKS_MAX_AGE_SECONDS", 3600))
+
+
+def subject_type() -> str:
+    """Return `public` or `pairwise` (OIDC Core §8).
+
+    Raises:
+        ImproperlyConfigured: it is neither.
+    """
+    value = str(_setting("SUBJECT_TYPE", "public"))
+    if value not in {"public", "pairwise"}:
+        raise ImproperlyConfigured("AUTHAPP['SUBJECT_TYPE'] must be public or pairwise.")
+    return value
 
 
 def issuer(request: HttpRequest) -> str:

@@ -25,6 +25,7 @@ from oauthlib.oauth2.rfc6749 import errors
 from authapp import audit, client_hosts, conf, redirect_uris, sign_in
 from authapp.models import Application, Connection
 from authapp.oauthlib_core import with_issuer
+from authapp.openid import authentication
 from authapp.pages import private
 from authapp.transactions import in_transaction
 
@@ -104,6 +105,10 @@ class ConsentView(AuthorizationView):
         except sign_in.InvalidPrompt as error:
             raise refuse("invalid_request", str(error)) from error
 
+        try:
+            credentials |= authentication.read(parameters, scopes)
+        except authentication.NotSupported as error:
+            raise refuse(error.code, str(error)) from error
         credentials["resource"] = [resource]
         return scopes, credentials
 
@@ -127,6 +132,8 @@ class ConsentView(AuthorizationView):
             if wishes.silent:
                 return self._refuse("login_required", "The person signed in too long ago.")
             return sign_in.redirect(request, conf.reauthenticate_url(), wishes)
+        if wishes.silent and authentication.is_for_another(request):
+            return self._refuse("login_required", "Another person is signed in.")
         remembered = sign_in.consent_is_remembered(request.user, application, *self._authorization)
         if remembered and not wishes.consent_anew:
             return self._allow(application, audit.Action.CONSENT_REMEMBERED)
@@ -184,6 +191,7 @@ class ConsentView(AuthorizationView):
     def _grant(self, application: Application, action: audit.Action) -> str:
         """Make a code and record the consent; return where to redirect to."""
         scopes, credentials = self._authorization
+        credentials["authenticated_at"] = authentication.time_of(self.request)
         uri, _, _, _ = self.create_authorization_response(
             request=self.request, scopes=" ".join(scopes), credentials=credentials, allow=True
         )

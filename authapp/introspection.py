@@ -22,6 +22,7 @@ from oauthlib.common import Request
 from authapp import conf, services
 from authapp.errors import error_response
 from authapp.models import Application
+from authapp.openid.subjects import subject
 from authapp.token_endpoint import FormEndpoint
 
 
@@ -77,7 +78,7 @@ def _describe(token: str, asker: Application, *, issuer: str) -> dict[str, Any]:
         "scope": scope,
         "client_id": row.application.client_id,
         "username": user.get_username(),
-        "sub": str(user.pk),
+        "sub": subject(user, row.application),
         "aud": list(row.resource),
         "iss": issuer,
         "iat": int(row.created.timestamp()),

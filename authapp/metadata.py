@@ -17,6 +17,7 @@ from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider.views import OAuthServerMetadataView
 
 from authapp import conf, json_web_keys, trusted_issuers
+from authapp.openid import metadata as openid
 
 
 @method_decorator([csrf_exempt, login_not_required], name="dispatch")  # so that a POST is a 405, not a CSRF page
@@ -48,7 +49,7 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
             metadata[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(json_web_keys.ALGORITHMS)
         if conf.device_flow():
             metadata["device_authorization_endpoint"] = self._get_endpoint_url(request, "device-authorization")
-        response = JsonResponse(metadata)
+        response = JsonResponse(metadata | openid.facts(request))
         response["Cache-Control"] = "public, max-age=300"
         response["Vary"] = "Host"
         return response

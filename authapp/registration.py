@@ -28,6 +28,7 @@ from authapp.client_metadata import ClientMetadata, RegistrationError
 from authapp.errors import error_response, no_store
 from authapp.models import Application, TokenFamily
 from authapp.models.client import dot_grant_type
+from authapp.openid.subjects import sector
 from authapp.redirect_uris import destination
 from authapp.transactions import in_transaction
 
@@ -117,7 +118,13 @@ class ClientConfigurationView(DynamicClientRegistrationManagementView):
                 "invalid_client_metadata",
                 "A client cannot change whether it is public, has a secret or has a key; register anew.",
             )
+        known_as = sector(application)
         changed = _apply(application, metadata)
+        if conf.subject_type() == "pairwise" and sector(application) != known_as:
+            # Its refresh tokens would tell it who its people are to somebody else (OIDC Core §8.1).
+            return error_response(
+                "invalid_client_metadata", "A client cannot change the host that its people know it by; register anew."
+            )
         application.save(update_fields=[*changed, "updated"])
         token = registration.presented_token
         if oauth2_settings.DCR_ROTATE_REGISTRATION_TOKEN_ON_UPDATE:
@@ -167,10 +174,12 @@ def _apply(application: Application, metadata: ClientMetadata) -> tuple[str, ...
     """Copy metadata to the client; return the names of the fields."""
     application.name = metadata.client_name
     application.redirect_uris = " ".join(metadata.redirect_uris)
+    application.post_logout_redirect_uris = " ".join(metadata.post_logout_redirect_uris)
     for name in Application.AS_REGISTERED:
         setattr(application, name, getattr(metadata, name))
     application.authorization_grant_type = dot_grant_type(metadata.grant_types)
-    return ("name", "redirect_uris", "authorization_grant_type", *Application.AS_REGISTERED)
+    own = ("name", "redirect_uris", "post_logout_redirect_uris", "authorization_grant_type")
+    return (*own, *Application.AS_REGISTERED)
 
 
 def _information(application: Application, request: HttpRequest, token: str, *, secret: str = "") -> dict[str, Any]:
@@ -205,5 +214,7 @@ def _information(application: Application, request: HttpRequest, token: str, *, 
         "contacts": application.contacts,
         "software_id": application.software_id,
         "software_version": application.software_version,
+        "id_token_signed_response_alg": application.id_token_signed_response_alg,
+        "post_logout_redirect_uris": application.registered_post_logout_redirect_uris,
     }
     return information | {name: value for name, value in optional.items() if value}

@@ -19,6 +19,7 @@ from authapp import conf
 from authapp.grants.client_credentials import AppTokenGrant
 from authapp.grants.device import DeviceCode
 from authapp.grants.identity_assertion import IdentityAssertionGrant
+from authapp.openid.id_tokens import add_id_token
 
 
 class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationEndpoint, DeviceAuthorizationEndpoint):
@@ -33,7 +34,9 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
         **_: Any,
     ) -> None:
         self.bearer = BearerToken(request_validator, token_generator, token_expires_in, refresh_token_generator)
-        code_grant = AuthorizationCodeGrant(request_validator)
+        code_grant, refresh_grant = AuthorizationCodeGrant(request_validator), RefreshTokenGrant(request_validator)
+        for grant in (code_grant, refresh_grant):
+            grant.register_token_modifier(add_id_token)
         device_grant = DeviceCode(request_validator)
         AuthorizationEndpoint.__init__(
             self, default_response_type="code", response_types={"code": code_grant}, default_token_type=self.bearer
@@ -43,7 +46,7 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
             default_grant_type="authorization_code",
             grant_types={
                 "authorization_code": code_grant,
-                "refresh_token": RefreshTokenGrant(request_validator),
+                "refresh_token": refresh_grant,
                 conf.DEVICE_CODE: device_grant,
                 "client_credentials": AppTokenGrant(request_validator, token_generator),
                 conf.JWT_BEARER: IdentityAssertionGrant(request_validator),

@@ -12,6 +12,8 @@ from authapp.device_authorization import DeviceAuthorizationView
 from authapp.device_page import DeviceView
 from authapp.introspection import IntrospectionView
 from authapp.metadata import AuthorizationServerMetadataView
+from authapp.openid.logout import LogoutView
+from authapp.openid.views import JWKSView, UserInfoView
 from authapp.registration import ClientConfigurationView, RegistrationView
 from authapp.token_endpoint import RevokeTokenView, TokenView
 
@@ -26,6 +28,9 @@ oauth_urlpatterns = [
     path("introspect/", IntrospectionView.as_view(), name="introspect"),
     path("register/", RegistrationView.as_view(), name="dcr-register"),
     path("register/<str:client_id>/", ClientConfigurationView.as_view(), name="dcr-register-management"),
+    path("jwks/", JWKSView.as_view(), name="jwks-info"),
+    path("userinfo/", UserInfoView.as_view(), name="user-info"),
+    path("logout/", LogoutView.as_view(), name="rp-initiated-logout"),
     # A redirect would turn a POST into a GET, so the spelling without a slash is served as well.
     path("authorize", ConsentView.as_view()),
     path("token", token),
@@ -34,6 +39,9 @@ oauth_urlpatterns = [
     path("introspect", IntrospectionView.as_view()),
     path("register", RegistrationView.as_view()),
     path("register/<str:client_id>", ClientConfigurationView.as_view()),
+    path("jwks", JWKSView.as_view()),
+    path("userinfo", UserInfoView.as_view()),
+    path("logout", LogoutView.as_view()),
 ]
 
 urlpatterns = [

@@ -23,6 +23,7 @@ from authapp.grants.identity_assertion import IdentityAssertion
 from authapp.grants.issuing import Issuing, kept
 from authapp.grants.refresh import RefreshGrant
 from authapp.models import Application
+from authapp.openid.id_tokens import IDTokens
 
 
 class Validator(
@@ -32,6 +33,7 @@ class Validator(
     CodeGrant,
     DeviceGrant,
     RefreshGrant,
+    IDTokens,
     IdentityAssertion,
     Issuing,
 ):

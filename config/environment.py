@@ -35,6 +35,13 @@ def boolean(text: str, name: str) -> bool:
         raise ImproperlyConfigured(f"{name} must be true or false, not {text!r}.") from None
 
 
+def choice(text: str, name: str, choices: tuple[str, ...]) -> str:
+    """Return one of a few words."""
+    if text not in choices:
+        raise ImproperlyConfigured(f"{name} must be {' or '.join(choices)}, not {text!r}.")
+    return text
+
+
 def port(number: int) -> int:
     """Return a TCP port."""
     if not 1 <= number <= 65535:

@@ -26,6 +26,7 @@ SITE_NAME = env.str("SITE_NAME", default="Star")
 DEBUG = environment.boolean(env.str("DEBUG", default="false"), "DEBUG")
 PORT = environment.port(read(env.int, "PORT", "a whole number", default=8000))
 SECRET_KEY = environment.secret_key(env.str("SECRET_KEY", default=""), debug=DEBUG)
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS", default=[])
 
 _public_url = env.str("PUBLIC_URL", default="")
 # runserver then makes PORT the port it is told to listen on.
@@ -201,11 +202,20 @@ WHITENOISE_AUTOREFRESH = DEBUG
 MCP_PATH = "/" + env.str("MCP_PATH", default="/star").strip("/")
 RESOURCES = [url + MCP_PATH for url in PUBLIC_URLS]
 
+OPENID_CONNECT = environment.boolean(env.str("OPENID_CONNECT", default="true"), "OPENID_CONNECT")
+
 SCOPES = {
     "mcp:tools": _("Use the tools of this site as you"),
     "mcp:write": _("Change your data with the tools of this site"),
     "offline_access": _("Stay connected until you disconnect it"),
 }
+
+if OPENID_CONNECT:
+    SCOPES |= {
+        "openid": _("Know that it is you: sign in there with your account here"),
+        "profile": _("See your name and user name"),
+        "email": _("See your email address"),
+    }
 
 IMPLIED_SCOPES = {"mcp:write": ["mcp:tools"]}
 
@@ -268,6 +278,10 @@ AUTHAPP = {
     "ISSUERS": PUBLIC_URLS,
     "RESOURCES": RESOURCES,
     "IMPLIED_SCOPES": IMPLIED_SCOPES,
+    "OPENID": OPENID_CONNECT,
+    "SUBJECT_TYPE": environment.choice(
+        env.str("SUBJECT_TYPE", default="public"), "SUBJECT_TYPE", ("public", "pairwise")
+    ),
     "AUTHENTICATED_AT": "config.accounts.authenticated_at",
     "REAUTHENTICATE_URL": "account_reauthenticate",
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
@@ -284,7 +298,9 @@ AUTHAPP = {
 
 # Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
 # use one (authorize, sign-in, admin) answer no cross-origin request. /star has its own rules in mcpapp.asgi.
-CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|device_authorization)(/.*)?)$"
+CORS_URLS_REGEX = (
+    r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|device_authorization|jwks|userinfo)(/.*)?)$"
+)
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "mcp-protocol-version", "user-agent"]

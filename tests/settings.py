@@ -24,6 +24,9 @@ for name in (
     "CLIENT_ID_METADATA_DOCUMENTS",
     "REDIS_URL",
     "LOG_LEVEL",
+    "OPENID_CONNECT",
+    "SECRET_KEY_FALLBACKS",
+    "SUBJECT_TYPE",
 ):
     os.environ.pop(name, None)
 

@@ -25,6 +25,7 @@ def test_the_settings_of_the_site_pass() -> None:
     for check in (
         authapp_checks.check_issuers_and_resources,
         authapp_checks.check_application_model,
+        authapp_checks.check_openid,
         mcpapp_checks.check_resources,
         mcpapp_checks.check_token_lookup,
         mcpapp_checks.check_tool_modules,
@@ -43,6 +44,13 @@ def test_the_settings_of_the_site_pass() -> None:
 def test_an_authorization_server_without_a_name_is_refused(settings: Any, change: Any, expected: list[str]) -> None:
     settings.AUTHAPP = {**settings.AUTHAPP, **change}
     assert ids(authapp_checks.check_issuers_and_resources()) == expected
+
+
+def test_a_kind_of_subject_that_does_not_exist_is_refused(settings: Any) -> None:
+    settings.AUTHAPP = {**settings.AUTHAPP, "SUBJECT_TYPE": "paired"}
+    assert ids(authapp_checks.check_openid()) == ["authapp.E008"]
+    settings.AUTHAPP = {**settings.AUTHAPP, "SUBJECT_TYPE": "pairwise"}
+    assert authapp_checks.check_openid() == []
 
 
 @pytest.mark.parametrize(

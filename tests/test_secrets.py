@@ -63,7 +63,7 @@ class Life:
         return value
 
     def keep_all(self, kind: str, answer: dict[str, Any]) -> None:
-        for name in ("access_token", "refresh_token", "client_secret", "registration_access_token"):
+        for name in ("access_token", "refresh_token", "id_token", "client_secret", "registration_access_token"):
             if answer.get(name):
                 self.keep(f"{name} of {kind}", answer[name])
 
@@ -100,7 +100,8 @@ class Life:
             "redirect_uri": CALLBACK,
             "code_challenge": pkce.challenge,
             "code_challenge_method": "S256",
-            "scope": "mcp:tools",
+            "scope": "openid profile email mcp:tools",
+            "nonce": "nonce-may-be-stored-until-the-code-is-used",
             "state": self.keep("state", secrets.token_urlsafe(24)),
             "resource": f"{self.url}/star",
         }
@@ -143,6 +144,13 @@ class Life:
         headers["MCP-Protocol-Version"] = "2025-11-25"
         assert self.http.post("/star", json=body, headers=headers).status_code == status
 
+    def ask_userinfo(self, tokens: dict[str, Any]) -> None:
+        for token, status in ((tokens["access_token"], 200), (tokens["id_token"], 401), (tokens["refresh_token"], 401)):
+            response = self.http.get("/o/userinfo/", headers={"Authorization": f"Bearer {token}"})
+            assert response.status_code == status, response.text
+        form = {"id_token_hint": tokens["id_token"], "state": self.keep("state", secrets.token_urlsafe(24))}
+        assert self.post("/o/logout/", form).status_code == 303
+
     def make_mistakes(self, client: dict[str, Any], tokens: dict[str, Any]) -> None:
         """Put secrets where they do not belong, and send wrong ones."""
         access, refresh = tokens["access_token"], tokens["refresh_token"]
@@ -156,6 +164,9 @@ class Life:
             f"/.well-known/oauth-authorization-server?access_token={access}",
             f"/accounts/login/?next=/&password={self.password}",
             f"/nothing-here?code={self.secrets_like('code')}",
+            f"/o/userinfo/?access_token={access}",
+            f"/o/logout/?id_token_hint={tokens['id_token']}&state={self.secrets_like('state')}",
+            f"/o/jwks/?id_token_hint={tokens['id_token']}",
         ):
             assert self.http.get(path).status_code < 500, path
         self.post(f"/o/token/?client_secret={client.get('client_secret', access)}", {"grant_type": "refresh_token"})
@@ -237,9 +248,24 @@ def sessions(server: LiveServer) -> bytes:
     return server.manage("shell", "--verbosity", "0", "-c", code).encode()
 
 
+def private_keys(server: LiveServer) -> list[str]:
+    """The lines of the private keys that sign, and the secret of pairwise subjects, as text that could be stored."""
+    code = (
+        "from authapp.models import PairwiseSecret, SigningKey; from authapp.openid.sealing import unseal; "
+        "[print(unseal(key.sealed_private_key).decode()) for key in SigningKey.objects.all()]; "
+        "[print(unseal(secret.sealed).hex()) for secret in PairwiseSecret.objects.all()]"
+    )
+    lines = server.manage("shell", "--verbosity", "0", "-c", code).splitlines()
+    assert len(lines[-1]) == 64, "32 bytes in hex"
+    raw = bytes.fromhex(lines[-1])
+    spelled = [base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode().rstrip("=")]
+    # What every key begins with is no secret, and the last line may be short.
+    return [line for line in lines[:-1] if len(line) == 64 and not line.startswith("MII")] + [lines[-1], *spelled]
+
+
 def test_no_secret_is_in_the_database_or_the_log(new_server: Callable[[], LiveServer]) -> None:
     server = new_server()
-    server.environment["LOG_LEVEL"] = "DEBUG"
+    server.environment |= {"LOG_LEVEL": "DEBUG", "SUBJECT_TYPE": "pairwise"}
     password = f"pass {secrets.token_urlsafe(16)} ü"
     create = f"from django.contrib.auth.models import User; User.objects.create_user('carol', password={password!r})"
     server.manage("shell", "-c", create)
@@ -257,6 +283,7 @@ def test_no_secret_is_in_the_database_or_the_log(new_server: Callable[[], LiveSe
             client = life.register(method)
             tokens = life.log_in(carol, client)
             life.call(tokens)
+            life.ask_userinfo(tokens)
             tokens = life.refresh(client, tokens)
             life.refresh(client, tokens)
             life.make_mistakes(client, tokens)
@@ -273,6 +300,9 @@ def test_no_secret_is_in_the_database_or_the_log(new_server: Callable[[], LiveSe
     life.keep("CSRF secret", cookies["csrftoken"] or "")
     life.keep("CSRF secret", anonymous["csrftoken"] or "")
     life.keep("session key", cookies["sessionid"] or "")
+    server.manage("rotate_signing_keys")
+    for number, text in enumerate(private_keys(server)):
+        life.keep(f"part {number} of a private key", text)
     not_found = f"not-found-{secrets.token_hex(8)}"
     life.http.get(f"/{not_found}")
 
@@ -291,7 +321,10 @@ def test_no_secret_is_in_the_database_or_the_log(new_server: Callable[[], LiveSe
     assert b"/o/token/" in log
     assert b"was replayed" in log, "the log is at its most talkative"
 
-    assert len(life.secrets) > 100
+    assert b"PRIVATE KEY" not in stored + log
+    assert sum("private key" in name for name in life.secrets) > 40
+    assert sum("id_token" in name for name in life.secrets) > 10
+    assert len(life.secrets) > 200
     found = {(name, where) for name, value in life.secrets.items() for where in traces(value, stored)}
     assert found == set(), "in the database"
     found = {(name, where) for name, value in life.secrets.items() for where in traces(value, log)}

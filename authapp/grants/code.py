@@ -12,6 +12,7 @@ from oauthlib.oauth2.rfc6749 import errors
 from authapp.grants.issuing import end_replayed, kept
 from authapp.models import Application
 from authapp.oauthlib_core import code_digest
+from authapp.openid import id_tokens
 
 
 class CodeGrant(OAuth2Validator):
@@ -19,7 +20,7 @@ class CodeGrant(OAuth2Validator):
 
     def _create_authorization_code(self, request: Request, code: dict[str, str], expires: Any = None) -> Any:
         """Store the digest of the code instead of the code (stock DOT keeps it in clear)."""
-        request.nonce = request.claims = None  # OpenID Connect's, which is not offered: nothing of it is kept
+        request.nonce, request.claims = id_tokens.to_remember(request)
         return super()._create_authorization_code(request, {**code, "code": code_digest(code["code"])}, expires)
 
     def validate_code(
@@ -41,6 +42,7 @@ class CodeGrant(OAuth2Validator):
         request.user = grant.user
         request.scopes = grant.scope.split()
         request.granted_resource, request.family_code = grant.resource, code
+        id_tokens.recall(request, grant)
         return True
 
     def get_code_challenge(self, code: str, request: Request) -> str | None:

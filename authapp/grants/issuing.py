@@ -68,6 +68,7 @@ class Issuing(OAuth2Validator):
                 user=request.user,
                 application=request.client,
                 scope=token["scope"],
+                authenticated_at=kept(request, "authenticated_at"),
             )
 
     def _rotate_away(self, source: Any, expires: Any, request: Request, token: dict[str, Any]) -> Any:

@@ -56,6 +56,7 @@ class RefreshGrant(OAuth2Validator):
         request.refresh_token = refresh_token
         request.refresh_token_instance = token
         request.granted_resource = token.resource
+        request.authenticated_at = family.authenticated_at
         return True
 
     def get_original_scopes(self, refresh_token: str, request: Request, *args: Any, **kwargs: Any) -> list[str]:

@@ -10,6 +10,7 @@ from authapp.models.device import DeviceAuthorization
 from authapp.models.host_rule import ClientHostRule
 from authapp.models.issuers import AssertedToken, LinkedIdentity, TrustedIssuer
 from authapp.models.keys import KeySet, UsedAssertion
+from authapp.models.signing_key import PairwiseSecret, SigningKey
 
 __all__ = [
     "Application",
@@ -20,7 +21,9 @@ __all__ = [
     "DeviceAuthorization",
     "KeySet",
     "LinkedIdentity",
+    "PairwiseSecret",
     "Rotation",
+    "SigningKey",
     "TokenFamily",
     "TrustedIssuer",
     "UsedAssertion",

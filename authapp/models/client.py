@@ -81,6 +81,8 @@ class Application(AbstractApplication):
     contacts = models.JSONField(_("contacts"), default=list, blank=True)
     software_id = models.CharField(_("software ID"), max_length=255, blank=True)
     software_version = models.CharField(_("software version"), max_length=255, blank=True)
+    # OpenID Connect Dynamic Client Registration §2.
+    id_token_signed_response_alg = models.CharField(_("ID token signed response alg"), max_length=8, blank=True)
 
     AS_REGISTERED = (
         "token_endpoint_auth_method",
@@ -98,6 +100,7 @@ class Application(AbstractApplication):
         "contacts",
         "software_id",
         "software_version",
+        "id_token_signed_response_alg",
     )
 
     objects = ApplicationManager()
@@ -118,6 +121,11 @@ class Application(AbstractApplication):
     def registered_redirect_uris(self) -> list[str]:
         """The redirect URIs as a list."""
         return list(self.redirect_uris.split())
+
+    @property
+    def registered_post_logout_redirect_uris(self) -> list[str]:
+        """Where a person may be sent after signing out (OIDC RP-Initiated Logout §3.1), as a list."""
+        return list(self.post_logout_redirect_uris.split())
 
     @property
     def is_native(self) -> bool:
@@ -161,11 +169,12 @@ class Application(AbstractApplication):
         super().clean()
         if self.service_user is not None and is_a_persons(self.service_user):
             raise ValidationError({"service_user": _("This account is a person's. Make one that cannot sign in.")})
-        for uri in self.registered_redirect_uris:
-            try:
-                redirect_uris.require_registrable(uri)
-            except redirect_uris.InvalidRedirectURI as error:
-                raise ValidationError({"redirect_uris": f"{uri[:200]}: {error}"}) from error
+        for field in ("redirect_uris", "post_logout_redirect_uris"):
+            for uri in getattr(self, field).split():
+                try:
+                    redirect_uris.require_registrable(uri)
+                except redirect_uris.InvalidRedirectURI as error:
+                    raise ValidationError({field: f"{uri[:200]}: {error}"}) from error
 
     def get_allowed_schemes(self) -> list[str]:
         """Return the schemes a redirect to this client may have: those of its registered URIs."""

@@ -91,6 +91,8 @@ class TokenFamily(models.Model):
     user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="+")
     application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="+")
     scope = models.TextField(blank=True)
+    # When the person had proved who they are, if the site knows: `auth_time` of ID tokens (OIDC Core §12.2).
+    authenticated_at = models.BigIntegerField(null=True, blank=True)
     created_at = models.DateTimeField(auto_now_add=True, db_index=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 

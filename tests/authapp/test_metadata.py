@@ -33,7 +33,14 @@ def test_metadata_names_our_issuer_and_its_endpoints(path: str) -> None:
     # "none" first: mcp-remote takes the first it knows.
     methods = ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"]
     assert metadata["token_endpoint_auth_methods_supported"] == methods
-    assert metadata["scopes_supported"] == ["mcp:tools", "mcp:write", "offline_access"]
+    assert metadata["scopes_supported"] == [
+        "email",
+        "mcp:tools",
+        "mcp:write",
+        "offline_access",
+        "openid",
+        "profile",
+    ]
     assert metadata["authorization_response_iss_parameter_supported"] is True
     assert metadata["introspection_endpoint"] == f"{ISSUER}/o/introspect/"
     assert metadata["revocation_endpoint_auth_methods_supported"] == methods

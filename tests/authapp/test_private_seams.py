@@ -39,6 +39,7 @@ from authapp.validator import Validator
             "_create_refresh_token",
             ["self", "request", "refresh_token_code", "access_token", "previous_refresh_token"],
         ),
+        (OAuth2Validator, "_load_id_token", ["self", "token"]),
         (OAuth2Validator, "_save_bearer_token", ["self", "token", "request", "args", "kwargs"]),
         (OAuthServerMetadataView, "_get_endpoint_url", ["self", "request", "view_name", "required"]),
         (

@@ -131,6 +131,8 @@ async def main():
         return (await client.get(path)).json()
     metadata = await get("/.well-known/oauth-authorization-server/prefix")
     assert metadata == await get("/prefix/.well-known/openid-configuration"), metadata
+    assert metadata == await get("/.well-known/openid-configuration/prefix"), metadata
+    assert metadata["jwks_uri"] == "https://host.example/prefix/o/jwks/", metadata
     assert metadata["issuer"] == "https://host.example/prefix"
     assert metadata["token_endpoint"] == "https://host.example/prefix/o/token/", metadata
     resource = await get("/.well-known/oauth-protected-resource/prefix/star")
