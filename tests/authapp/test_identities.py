@@ -285,6 +285,7 @@ def test_disabling_an_issuer_in_the_admin_ends_its_tokens_and_no_others(
         assert [connection.issuer for connection in Connection.objects.filter(user=alice)] == [""]
         assert AuditEvent.objects.get(action=AuditEvent.Action.ISSUER_ENDED).detail["ended"] == 1
         assert exchange(desk, assertion_for(provider, desk)).json()["error"] == "invalid_grant"
+        assert reasons() == ["iss is not trusted"]
         action = {"action": "enable", "_selected_action": [row.pk]}
         admin.post("/admin/authapp/trustedissuer/", action)
         again = exchange(desk, assertion_for(provider, desk))
