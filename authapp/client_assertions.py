@@ -40,7 +40,8 @@ def refresh_keys(request: HttpRequest) -> None:
     application = Application.objects.filter(client_id=client_id).exclude(jwks_uri="").first() if client_id else None
     if application is not None and application.is_usable(None):
         kid = assertions.read(text).header.get("kid")
-        key_sets.refresh(application.jwks_uri, kid=kid, meta=request.META)
+        is_owners = application.registration_source == Application.RegistrationSource.MANUAL
+        key_sets.refresh(application.jwks_uri, kid=kid, meta={} if is_owners else request.META)
 
 
 def verified(text: str, client: Application, meta: Mapping[str, Any]) -> Assertion | None:

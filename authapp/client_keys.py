@@ -23,8 +23,11 @@ class ClientKeys(TypedDict):
 NO_KEYS = ClientKeys(jwks=None, jwks_uri="", token_endpoint_auth_signing_alg="")
 
 
-def from_dict(data: dict[str, Any]) -> ClientKeys:
+def from_dict(data: dict[str, Any], *, is_strangers: bool = True) -> ClientKeys:
     """Check the keys of a client that authenticates with one (nulls already removed).
+
+    Args:
+        is_strangers: whether anybody but the site's owner made the client (`key_sets.require_fetchable`).
 
     Raises:
         InvalidKeys: there are none, they stand in both places, or they cannot be used.
@@ -38,7 +41,7 @@ def from_dict(data: dict[str, Any]) -> ClientKeys:
         if "jwks_uri" in data:
             if not isinstance(data["jwks_uri"], str):
                 raise InvalidKeys("jwks_uri must be a string.")
-            key_sets.require_fetchable(data["jwks_uri"])
+            key_sets.require_fetchable(data["jwks_uri"], is_strangers=is_strangers)
             return ClientKeys(jwks=None, jwks_uri=data["jwks_uri"], token_endpoint_auth_signing_alg=algorithm)
         keys = key_sets.parse(data["jwks"])
     except KeySetError as error:

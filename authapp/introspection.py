@@ -35,7 +35,7 @@ class IntrospectionView(FormEndpoint, OAuthLibMixin, View):
         """Say what a token is worth; anything but a live access token the asker may know about is `active: false`."""
         client = self._authenticated_client(request)
         if client is None:
-            return error_response("invalid_client", "Introspection needs a client with a secret.", status=401)
+            return error_response("invalid_client", "Introspection needs a client with a secret or a key.", status=401)
         token = request.POST.get("token", "")
         if not token:
             return error_response("invalid_request", "token is missing.")

@@ -72,15 +72,18 @@ def parse(document: Any) -> list[dict[str, Any]]:
     return found
 
 
-def require_fetchable(jwks_uri: str) -> Place:
+def require_fetchable(jwks_uri: str, *, is_strangers: bool = True) -> Place:
     """Take the address of a key set apart.
 
+    Args:
+        is_strangers: whether anybody but the site's owner gave it, who must not make us ask hosts of the intranet.
+
     Raises:
-        KeySetError: it is not the plain https URL of a public host, nor of a host in AUTHAPP["PRIVATE_KEY_HOSTS"].
+        KeySetError: it is not the plain https URL of a public host, nor one of AUTHAPP["PRIVATE_KEY_HOSTS"].
     """
     if len(jwks_uri) > MAXIMUM_URI_LENGTH:
         raise KeySetError(f"jwks_uri has at most {MAXIMUM_URI_LENGTH} characters")
-    if match := _PRIVATE_URL.fullmatch(jwks_uri):
+    if not is_strangers and (match := _PRIVATE_URL.fullmatch(jwks_uri)):
         try:
             parts = urlsplit(jwks_uri)
             port = parts.port or (80 if parts.scheme == "http" else 443)
@@ -108,12 +111,13 @@ def refresh(jwks_uri: str, *, kid: str | None = None, meta: Mapping[str, Any] = 
     keys that were had last go on counting.
 
     Args:
-        meta: `request.META`, where a stranger made us ask: what one address can make us fetch has a limit.
+        meta: `request.META` where a stranger gave the address of the keys: it is that of a public host, and what one
+            person can make us fetch has a limit. Nothing where the site's owner gave it.
     """
     if transactions.is_under_way() or not _is_due(jwks_uri, kid):
         return
     try:
-        place = require_fetchable(jwks_uri)
+        place = require_fetchable(jwks_uri, is_strangers=bool(meta))
     except KeySetError as error:
         logger.warning("The key set %r is not asked for: %s.", jwks_uri, error)
         return

@@ -463,6 +463,17 @@ def test_a_client_with_a_key_cannot_use_a_secret(world: SimpleNamespace, secret:
     require_accepted(introspect(KEY.sign(claims(world.client_id))))
 
 
+def test_a_secret_from_before_is_of_no_use_to_a_client_with_a_key(world: SimpleNamespace) -> None:
+    """An owner may change how a client proves who it is; the secret stays in the row."""
+    application = Application.objects.get(client_id=world.client_id)
+    application.client_secret = "from-before"
+    application.save()
+    form = {"token": "x", "client_id": world.client_id, "client_secret": "from-before"}
+    require_refused(post_form("/o/introspect/", form))
+    Application.objects.filter(pk=application.pk).update(token_endpoint_auth_method="client_secret_post")
+    require_accepted(post_form("/o/introspect/", form))
+
+
 def test_a_client_with_a_secret_cannot_use_a_key() -> None:
     """*Our choice*, for keys that stand in the row for another reason, too."""
     information = registered(token_endpoint_auth_method="client_secret_post")

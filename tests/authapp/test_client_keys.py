@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
+from authapp.client_id_metadata import narrowed
 from authapp.models import Application, KeySet
 from tests.authapp.test_client_assertions import introspect, require_accepted, require_refused
 from tests.authapp.test_client_id_metadata import URL, VS_CODE, Documents, documents
@@ -263,6 +264,17 @@ def test_keys_follow_the_document(alice: Any, documents: Documents) -> None:
     expire()
     assert log_in(alice).json()["error"] == "invalid_client"
     assert log_in(alice, **signed()).status_code == 200
+
+
+def test_a_document_whose_client_was_not_saved_goes_to_no_other() -> None:
+    narrowed(VS_CODE | {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [KEY.public]}})
+    other = Application.objects.create(
+        client_id="https://other.example/client.json",
+        client_type="public",
+        registration_source="cimd",
+        authorization_grant_type="authorization-code",
+    )
+    assert (other.jwks, other.client_type) == (None, "public")
 
 
 def test_a_document_that_was_read_changes_no_other_client(alice: Any, documents: Documents) -> None:

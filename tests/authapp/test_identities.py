@@ -474,6 +474,8 @@ SOUND = {"issuer": "https://login.example.com", "jwks_uri": "https://login.examp
         SOUND | {"issuer": 7},
         SOUND | {"jwks_uri": ""},
         SOUND | {"jwks_uri": "http://login.example.com/keys"},
+        SOUND | {"jwks_uri": "https://10.0.0.7/keys"},
+        SOUND | {"jwks_uri": "https://login.example.com/keys#x"},
         SOUND | {"jwks": {"keys": []}},
         {"issuer": SOUND["issuer"], "jwks": {"keys": []}},
         {"issuer": SOUND["issuer"], "jwks": {"keys": [{"kty": "oct", "k": "x"}]}},

@@ -29,7 +29,7 @@ from tests.authapp.test_client_assertions import introspect, require_accepted, r
 from tests.authapp.test_client_id_metadata_fetch import NOT_PUBLIC, authority, limit
 from tests.keys import JWT_BEARER, Key, claims
 from tests.oauth import HOST as HOST_OF_SITE
-from tests.oauth import PKCE, authorize, post_form, registered
+from tests.oauth import PKCE, authorize, post_form, register, registered
 from tests.tls import PUBLIC, PUBLIC_IPV6, Authority, Internet, TLSServer, http
 
 pytestmark = pytest.mark.django_db
@@ -378,8 +378,9 @@ def test_a_set_with_certificates_is_stored_without_them(internet: Internet, serv
     ],
 )
 def test_an_address_that_is_not_plain_is_never_looked_up(internet: Internet, uri: str) -> None:
-    with pytest.raises(KeySetError):
-        key_sets.require_fetchable(uri)
+    for is_strangers in (True, False):
+        with pytest.raises(KeySetError):
+            key_sets.require_fetchable(uri, is_strangers=is_strangers)
     key_sets.refresh(uri)
     assert (internet.lookups, internet.connections, key_sets.known(uri)) == ([], [], [])
 
@@ -424,11 +425,28 @@ def test_a_host_of_the_settings_on_loopback_may_be_asked_in_clear(
 ) -> None:
     uri = f"http://{name}:{plain_server.address[1]}/jwks.json"
     with pytest.raises(KeySetError):
-        key_sets.require_fetchable(uri)
+        key_sets.require_fetchable(uri, is_strangers=False)
     settings.AUTHAPP = {**settings.AUTHAPP, "PRIVATE_KEY_HOSTS": [f"{name}:{plain_server.address[1]}"]}
     key_sets.refresh(uri)
     assert kids(uri) == ["old"]
     assert f"\r\nHost: {name}:{plain_server.address[1]}\r\n" in plain_server.requests[0]
+
+
+def test_no_client_that_registered_itself_makes_us_ask_a_host_of_the_settings(
+    internet: Internet, settings: Any
+) -> None:
+    """A stranger could choose what is asked of the intranet; the owner's clients may have their keys there."""
+    internet.has("idp.intranet.example", "10.1.2.3")
+    settings.AUTHAPP = {**settings.AUTHAPP, "PRIVATE_KEY_HOSTS": ["idp.intranet.example", "idp:8443"]}
+    in_the_intranet = "https://idp.intranet.example/keys"
+    assert register(token_endpoint_auth_method="private_key_jwt", jwks_uri="https://idp:8443/keys").status_code == 400
+    client_id = registered(token_endpoint_auth_method="private_key_jwt", jwks_uri=in_the_intranet)["client_id"]
+    require_refused(introspect(OLD.sign(claims(client_id))))
+    assert internet.connections == []
+    later(minutes=2)
+    Application.objects.update(registration_source="manual")
+    require_accepted(introspect(OLD.sign(claims(client_id))))
+    assert internet.connections == [("10.1.2.3", 443)]
 
 
 def test_a_host_in_clear_is_bounded_in_size_too(plain_server: TLSServer, settings: Any) -> None:

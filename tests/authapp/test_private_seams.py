@@ -26,6 +26,7 @@ from authapp.validator import Validator
     [
         (OAuth2Validator, "_load_application", ["self", "client_id", "request"]),
         (OAuth2Validator, "_authenticate_basic_auth", ["self", "request"]),
+        (OAuth2Validator, "_check_secret", ["self", "provided_secret", "stored_secret"]),
         (OAuth2Validator, "_check_and_set_request_resource", ["self", "request"]),
         (OAuth2Validator, "_create_authorization_code", ["self", "request", "code", "expires"]),
         (
