@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
 RULES = frozenset(TrustedIssuer.Rule.values)
 _FIELDS = frozenset({"issuer", "name", "jwks_uri", "jwks", "rule", "email_domains", "scopes", "clients", "tenant"})
-_MAXIMUM_URL = 2000
 _MAXIMUM_ISSUER = 255
 
 
@@ -160,14 +159,12 @@ def parse(entry: Any) -> Issuer:
     if unknown := sorted(str(name) for name in entry if name not in _FIELDS):
         raise ImproperlyConfigured(f"there is no {', '.join(unknown)}; there is {', '.join(sorted(_FIELDS))}.")
     issuer = _text(entry, "issuer")
-    _require_url("issuer", issuer, _MAXIMUM_ISSUER)
-    if urlsplit(issuer).query or "?" in issuer:
-        raise ImproperlyConfigured("issuer must have no query.")
+    _require_issuer(issuer)
     jwks_uri, jwks = _text(entry, "jwks_uri"), entry.get("jwks")
     if bool(jwks_uri) == (jwks is not None):
         raise ImproperlyConfigured("exactly one of jwks_uri and jwks must be given.")
     if jwks_uri:
-        _require_url("jwks_uri", jwks_uri, _MAXIMUM_URL)
+        _require_fetchable(jwks_uri)
     rule = _text(entry, "rule") or "linked"
     domains = frozenset(domain.lower() for domain in _texts(entry, "email_domains"))
     if rule == "email" and not domains:
@@ -229,18 +226,28 @@ def _texts(entry: Mapping[str, Any], name: str) -> list[str]:
     return list(values)
 
 
-def _require_url(name: str, url: str, longest: int) -> None:
-    """Refuse what is no absolute https URL; plain http is for hosts that the owner named (`PRIVATE_KEY_HOSTS`)."""
+def _require_issuer(issuer: str) -> None:
+    """Refuse what is no absolute https URL (RFC 8414 §2); plain http is for hosts that the owner named."""
+    wrong = ImproperlyConfigured(
+        f"issuer must be an absolute https URL of at most {_MAXIMUM_ISSUER} characters, without query or fragment."
+    )
+    if not issuer.isascii() or not issuer.isprintable() or len(issuer) > _MAXIMUM_ISSUER or set(issuer) & set(" ?#@"):
+        raise wrong
     try:
-        parts = urlsplit(url)
+        parts = urlsplit(issuer)
         parts.port  # noqa: B018  (raises for one that is no number)
     except ValueError as error:
-        raise ImproperlyConfigured(f"{name} must be an absolute https URL.") from error
+        raise wrong from error
     private = parts.scheme == "http" and parts.netloc in conf.private_key_hosts()
-    if not url.isascii() or not url.isprintable() or " " in url or len(url) > longest:
-        raise ImproperlyConfigured(f"{name} must be an absolute https URL of at most {longest} characters.")
-    if not (parts.scheme == "https" or private) or not parts.hostname or "@" in parts.netloc or "#" in url:
-        raise ImproperlyConfigured(f"{name} must be an absolute https URL, without a fragment and without a user.")
+    if not (parts.scheme == "https" or private) or not parts.hostname:
+        raise wrong
+
+
+def _require_fetchable(jwks_uri: str) -> None:
+    try:
+        key_sets.require_fetchable(jwks_uri, is_strangers=False)
+    except key_sets.KeySetError as error:
+        raise ImproperlyConfigured(str(error)) from error
 
 
 def _keys(jwks: Any) -> tuple[dict[str, Any], ...]:

@@ -285,6 +285,7 @@ def test_disabling_an_issuer_in_the_admin_ends_its_tokens_and_no_others(
         assert [connection.issuer for connection in Connection.objects.filter(user=alice)] == [""]
         assert AuditEvent.objects.get(action=AuditEvent.Action.ISSUER_ENDED).detail["ended"] == 1
         assert exchange(desk, assertion_for(provider, desk)).json()["error"] == "invalid_grant"
+        assert reasons() == ["iss is not trusted"]
         action = {"action": "enable", "_selected_action": [row.pk]}
         admin.post("/admin/authapp/trustedissuer/", action)
         again = exchange(desk, assertion_for(provider, desk))
@@ -473,6 +474,8 @@ SOUND = {"issuer": "https://login.example.com", "jwks_uri": "https://login.examp
         SOUND | {"issuer": 7},
         SOUND | {"jwks_uri": ""},
         SOUND | {"jwks_uri": "http://login.example.com/keys"},
+        SOUND | {"jwks_uri": "https://10.0.0.7/keys"},
+        SOUND | {"jwks_uri": "https://login.example.com/keys#x"},
         SOUND | {"jwks": {"keys": []}},
         {"issuer": SOUND["issuer"], "jwks": {"keys": []}},
         {"issuer": SOUND["issuer"], "jwks": {"keys": [{"kty": "oct", "k": "x"}]}},
