@@ -94,16 +94,12 @@ class ClientSecrets(OAuth2Validator):
             return True
         client_id, secret = basic_credentials(request.headers) or (request.client_id, request.client_secret)
         client = self._load_application(client_id, request)
-        if client is None or client.client_type != Application.CLIENT_CONFIDENTIAL:
+        if not secret or client is None or client.client_type != Application.CLIENT_CONFIDENTIAL:
             return False
         until = client.previous_client_secret_expires_at
         if not client.previous_client_secret or until is None or until <= timezone.now():
             return False
-        if not self._check_secret(secret or "", client.previous_client_secret):
+        if not self._check_secret(secret, client.previous_client_secret):
             return False
         logger.info("Client %s still uses its previous secret, which works until %s.", client.client_id, until)
         return True
-
-    def _check_secret(self, provided_secret: str, stored_secret: str) -> bool:
-        """Return whether a secret is the stored one; no secret never is, also where somebody stored none."""
-        return bool(provided_secret) and bool(super()._check_secret(provided_secret, stored_secret))

@@ -286,8 +286,12 @@ def test_a_faulty_request_gets_the_error_of_the_rfc(
 
 def test_no_secret_is_not_the_empty_one_that_somebody_stored() -> None:
     client = service(robot(), client_secret="")
-    assert_error(ask(client, secret=None, client_id=client.client_id), "invalid_client", 401)
-    assert_error(ask(client, secret=""), "invalid_client", 401)
+    new = ""
+    for _ in range(2):
+        assert_error(ask(client, secret=None, client_id=client.client_id), "invalid_client", 401)
+        assert_error(ask(client, secret=""), "invalid_client", 401)
+        new = replaced(client)  # by then the empty one is the previous one
+    assert ask(client, secret=new).status_code == 200
 
 
 def test_switched_off_the_grant_does_not_exist_and_its_tokens_end(settings: Any) -> None:
@@ -330,6 +334,10 @@ async def test_a_lookup_follows_what_the_client_is_now(way: str) -> None:
     assert found is not None
     assert (found.user, found.is_app_only, found.connection_id) == (user, True, None)
     assert found.scopes == {"mcp:tools", "mcp:write"}
+    await Connection.objects.acreate(user=user, application=client)
+    found = await find_access_token(token)
+    assert found is not None
+    assert found.connection_id is None, "no consent of anybody's is behind it"
     row = await AccessToken.objects.aget()
     assert found.depends_on == {f"token:{row.token_checksum}", f"user:{user.pk}", f"client:{client.pk}"}
     for field in user._meta.concrete_fields:
@@ -560,6 +568,14 @@ def test_the_previous_secret_of_one_client_is_nothing_to_another() -> None:
     replaced(other)
     assert ask(one, secret=SECRET).status_code == 200
     assert_error(ask(other, secret=SECRET), "invalid_client", 401)
+
+
+def test_a_client_that_is_public_by_now_is_not_known_by_its_previous_secret() -> None:
+    client = service(robot())
+    replaced(client)
+    assert ask(client, secret=SECRET).status_code == 200
+    Application.objects.update(client_type=Application.CLIENT_PUBLIC)
+    assert_error(ask(client, secret=SECRET), "invalid_client", 401)
 
 
 def test_a_secret_that_was_stored_in_clear_is_kept_as_a_digest() -> None:

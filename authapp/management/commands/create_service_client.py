@@ -75,8 +75,10 @@ class Command(BaseCommand):
 def _user(name: str) -> Any:
     model = get_user_model()
     try:
+        if "\x00" in name:  # PostgreSQL refuses to look for it
+            raise model.DoesNotExist
         return model._default_manager.get_by_natural_key(name)
-    except (model.DoesNotExist, ValueError) as error:  # ValueError: a NUL on PostgreSQL
+    except model.DoesNotExist as error:
         raise CommandError(f"There is no account {name!r}. --new-user makes one.") from error
 
 
