@@ -67,6 +67,8 @@ def value(name: str, **environment: str) -> Any:
         ({"ANONYMOUS_TOOLS": "2"}, "ANONYMOUS_TOOLS must be true or false"),
         ({"ANONYMOUS_SEES_PROTECTED": "2"}, "ANONYMOUS_SEES_PROTECTED must be true or false"),
         ({"CLIENT_ID_METADATA_DOCUMENTS": "x"}, "CLIENT_ID_METADATA_DOCUMENTS must be true or false"),
+        ({"OPENID_CONNECT": "2"}, "OPENID_CONNECT must be true or false"),
+        ({"SUBJECT_TYPE": "paired"}, "SUBJECT_TYPE must be public or pairwise"),
         ({"HSTS_SECONDS": "x"}, "HSTS_SECONDS must be a whole number"),
         ({"EMAIL_URL": "mail.example"}, "EMAIL_URL must look like"),
         ({"EMAIL_URL": "carrier-pigeon://x"}, "EMAIL_URL must look like"),
