@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from authapp import user_agents, user_codes
 from authapp.models import Application, AuditEvent, Connection, DeviceAuthorization
-from tests.authapp.test_device_flow import Clock, clock
+from tests.authapp.test_device_flow import Clock, clock, still
 from tests.devices import (
     DEVICE_CODE,
     PAGE,
@@ -33,7 +33,7 @@ from tests.devices import (
 )
 from tests.oauth import HOST, ISSUER, PKCE, RESOURCE, authorization_url, authorize, browser
 
-__all__ = ["clock"]
+__all__ = ["clock", "still"]
 pytestmark = pytest.mark.django_db
 NO_SUCH_CODE = "This code is not valid, or not any more. Check it, or start again on your device."
 
@@ -199,7 +199,7 @@ def test_a_code_that_is_wrong_over_answered_or_of_a_disabled_client_gets_one_and
 
 
 @pytest.mark.rfc("8628 5.1")
-def test_a_person_tries_ten_codes_and_then_waits(alice: Any, bob: Any) -> None:
+def test_a_person_tries_ten_codes_and_then_waits(alice: Any, bob: Any, still: None) -> None:
     _, answer = waiting()
     assert [enter(alice, "BBBB-BBBB").status_code for _ in range(10)] == [400] * 10
     refused = enter(alice, answer["user_code"])
@@ -211,7 +211,7 @@ def test_a_person_tries_ten_codes_and_then_waits(alice: Any, bob: Any) -> None:
 
 
 @pytest.mark.rfc("8628 5.1")
-def test_an_address_tries_sixty_codes_with_all_its_accounts(alice: Any, django_user_model: Any) -> None:
+def test_an_address_tries_sixty_codes_with_all_its_accounts(alice: Any, django_user_model: Any, still: None) -> None:
     _, answer = waiting()
     people = [django_user_model.objects.create_user(f"person{number}") for number in range(7)]
     for person in people[:6]:
