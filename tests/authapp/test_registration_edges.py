@@ -108,7 +108,7 @@ def test_a_redirect_uri_with_a_user_or_an_odd_port_is_refused(uri: str) -> None:
 
 @pytest.mark.rfc("7591 2")
 def test_a_scope_we_do_not_have_is_left_out_of_the_registration() -> None:
-    assert registered(scope="mcp:tools openid mcp:tools")["scope"] == "mcp:tools"
+    assert registered(scope="mcp:tools address mcp:tools")["scope"] == "mcp:tools"
 
 
 def test_the_media_type_is_compared_without_regard_to_case() -> None:
