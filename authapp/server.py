@@ -35,9 +35,9 @@ class Server(AuthorizationEndpoint, TokenEndpoint, ResourceEndpoint, RevocationE
     ) -> None:
         self.bearer = BearerToken(request_validator, token_generator, token_expires_in, refresh_token_generator)
         code_grant, refresh_grant = AuthorizationCodeGrant(request_validator), RefreshTokenGrant(request_validator)
-        for grant in (code_grant, refresh_grant):
-            grant.register_token_modifier(add_id_token)
         device_grant = DeviceCode(request_validator)
+        for grant in (code_grant, refresh_grant, device_grant):
+            grant.register_token_modifier(add_id_token)
         AuthorizationEndpoint.__init__(
             self, default_response_type="code", response_types={"code": code_grant}, default_token_type=self.bearer
         )

@@ -86,7 +86,7 @@ def use_keys(client: Application, keys: Mapping[str, Any]) -> None:
         django.core.exceptions.ValidationError: they cannot be used.
     """
     try:
-        checked = client_keys.from_dict(dict(keys))
+        checked = client_keys.from_dict(dict(keys), is_strangers=False)
     except InvalidKeys as error:
         raise ValidationError({"jwks_uri" if "jwks_uri" in keys else "jwks": str(error)}) from error
     client.jwks, client.jwks_uri = checked["jwks"], checked["jwks_uri"]

@@ -42,6 +42,26 @@ class DeviceCode(DeviceCodeGrant):
         self.validate_grant_type(request)
         self.validate_scopes(request)
 
+    def create_token_response(self, request: Request, token_handler: Any) -> tuple[dict[str, str], str, int]:
+        """Return headers, body and status; oauthlib leaves the token modifiers of this grant out, and so ID tokens."""
+        response: tuple[dict[str, str], str, int] = super().create_token_response(
+            request, _Modifying(token_handler, self._token_modifiers)
+        )
+        return response
+
+
+class _Modifying:
+    """A token handler whose tokens go through modifiers before they are stored, as oauthlib's code grant does it."""
+
+    def __init__(self, token_handler: Any, modifiers: list[Any]) -> None:
+        self._token_handler, self._modifiers = token_handler, modifiers
+
+    def create_token(self, request: Request, refresh_token: bool = False) -> Any:
+        token = self._token_handler.create_token(request, refresh_token)
+        for modify in self._modifiers:
+            token = modify(token, self._token_handler, request)
+        return token
+
 
 class DeviceGrant(OAuth2Validator):
     """The device code's part of the validator."""

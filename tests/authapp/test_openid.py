@@ -19,6 +19,7 @@ from oauth2_provider.settings import oauth2_settings
 
 from authapp.models import Application, SigningKey, TokenFamily
 from authapp.openid import id_tokens
+from tests.devices import device_connected
 from tests.oauth import (
     HOST,
     ISSUER,
@@ -70,6 +71,16 @@ def test_without_openid_there_is_none_and_no_key_is_made(alice: Any) -> None:
     assert [query["sql"] for query in queries if "signingkey" in query["sql"]] == []
     assert SigningKey.objects.count() == 0
     assert "id_token" in signed_in(alice)[1]
+
+
+@pytest.mark.rfc("8628 3.5")
+def test_a_device_gets_one_too_and_only_with_openid(alice: Any) -> None:
+    client, tokens = device_connected(alice, scope="openid mcp:tools")
+    claims = verified(tokens["id_token"], client["client_id"])
+    half = hashlib.sha256(tokens["access_token"].encode()).digest()[:16]
+    assert claims["sub"] == str(alice.pk)
+    assert claims["at_hash"] == base64.urlsafe_b64encode(half).decode().rstrip("=")
+    assert "id_token" not in device_connected(alice, scope="mcp:tools")[1]
 
 
 @pytest.mark.rfc("OIDC Core 5.4")
