@@ -1,6 +1,7 @@
-"""The admin of clients, tokens, codes and connections: searchable, linked both ways, never a secret.
+"""The admin of clients, connections and the audit trail: searchable, linked both ways, never a secret.
 
-They replace DOT's classes, which are their bases; DOT's own settings for this would import in a circle.
+What else the admin has of authapp is registered here too. The classes of DOT's models replace DOT's, which are their
+bases; DOT's own settings for this would import in a circle.
 """
 
 from __future__ import annotations
@@ -13,14 +14,9 @@ from django.contrib.auth.admin import UserAdmin
 from django.db import transaction
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from django.utils.translation import gettext_lazy as _
-from oauth2_provider.admin import AccessTokenAdmin as DOTAccessTokenAdmin
 from oauth2_provider.admin import ApplicationAdmin as DOTApplicationAdmin
-from oauth2_provider.admin import GrantAdmin as DOTGrantAdmin
-from oauth2_provider.admin import RefreshTokenAdmin as DOTRefreshTokenAdmin
 from oauth2_provider.models import (
     get_access_token_model,
     get_grant_model,
@@ -28,7 +24,8 @@ from oauth2_provider.models import (
     get_refresh_token_model,
 )
 
-from authapp import audit, families
+from authapp import audit
+from authapp.admin_display import link
 from authapp.client_hosts_admin import ClientHostRuleAdmin
 from authapp.connected_apps import end_connection
 from authapp.device_admin import DeviceAuthorizationAdmin
@@ -40,11 +37,11 @@ from authapp.models import (
     Connection,
     DeviceAuthorization,
     LinkedIdentity,
-    TokenFamily,
     TrustedIssuer,
 )
 from authapp.redirect_uris import destination
 from authapp.services_admin import ServicesAdmin
+from authapp.tokens_admin import AccessTokenAdmin, GrantAdmin, RefreshTokenAdmin
 
 USERNAME = get_user_model().USERNAME_FIELD
 REGISTERED = (*Application.AS_REGISTERED, "cimd_expires_at")
@@ -71,8 +68,8 @@ class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]
     def other_side(self, connection: Connection) -> str:
         """Link to the client from a user's page, and to the user from a client's."""
         if self.parent_model is Application:
-            return _link(connection.user)
-        return _link(connection.application)
+            return link(connection.user)
+        return link(connection.application)
 
 
 class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
@@ -174,7 +171,7 @@ class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
     @admin.display(description=_("bound to"), ordering=f"user__{USERNAME}")
     def bound_to(self, application: Application) -> str:
         """Link to the person on whose machine it runs."""
-        return _link(application.user) if application.user else "–"
+        return link(application.user) if application.user else "–"
 
     @admin.display(description=_("enabled"), boolean=True)
     def is_enabled(self, application: Application) -> bool:
@@ -204,88 +201,6 @@ class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
             for application in applications:
                 audit.record(action, request.META, application=application, user=request.user)
         return len(applications)
-
-
-class _TokenColumns:
-    """Columns that identify a credential without showing any of it."""
-
-    list_filter: tuple[Any, ...] = ("created", "application__registration_source")
-    date_hierarchy = "created"
-    ordering = ("-created",)
-
-    @admin.display(description=_("user"), ordering=f"user__{USERNAME}")
-    def user_link(self, token: Any) -> str:
-        """Link to the person."""
-        return _link(token.user) if token.user_id else "–"
-
-    @admin.display(description=_("client"), ordering="application__name")
-    def application_link(self, token: Any) -> str:
-        """Link to the client."""
-        return _link(token.application) if token.application_id else "–"
-
-    def _revoke(self, request: HttpRequest, queryset: QuerySet[Any], family_ids: QuerySet[Any]) -> None:
-        """End the families of tokens; tokens without one, such as those that manage a registration, by themselves."""
-        with transaction.atomic():
-            families.revoke_all(TokenFamily.objects.filter(family__in=family_ids), request)
-            for token in queryset.all():
-                token.revoke()
-        self.message_user(request, _("The selected tokens and all that belong to them are revoked."))  # type: ignore[attr-defined]
-
-    @admin.display(description=_("resource"))
-    def resources(self, token: Any) -> str:
-        """Return what the token is good for."""
-        return ", ".join(token.resource or ()) or "–"
-
-
-class AccessTokenAdmin(_TokenColumns, DOTAccessTokenAdmin):
-    """Access tokens; DOT's action revokes them."""
-
-    list_display = ("pk", "user_link", "application_link", "scope", "resources", "created", "expires", "is_live")
-    exclude = ("token", "token_checksum")
-
-    @admin.action(description=_("Revoke selected tokens and all that belong to them"))
-    def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """End the families of the selected tokens (DOT ends one pair)."""
-        owners = get_refresh_token_model().objects.filter(access_token__in=queryset)
-        self._revoke(request, queryset, owners.values("token_family"))
-
-    @admin.display(description=_("live"), boolean=True)
-    def is_live(self, token: Any) -> bool:
-        """Return whether it has not expired."""
-        return not token.is_expired()
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Show, never edit: the flows make tokens, the action revokes them."""
-        return _all_fields(self, obj)
-
-
-class RefreshTokenAdmin(_TokenColumns, DOTRefreshTokenAdmin):
-    """Refresh tokens; DOT's action revokes them."""
-
-    list_display = ("pk", "user_link", "application_link", "resources", "created", "revoked")
-    list_filter = (("revoked", admin.EmptyFieldListFilter), "created", "application__registration_source")
-    exclude = ("token", "token_checksum")
-
-    @admin.action(description=_("Revoke selected tokens and all that belong to them"))
-    def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
-        """End the families of the selected tokens (DOT ends one pair)."""
-        self._revoke(request, queryset, queryset.values("token_family"))
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Show, never edit."""
-        return _all_fields(self, obj)
-
-
-class GrantAdmin(_TokenColumns, DOTGrantAdmin):
-    """Authorization codes that were not redeemed yet."""
-
-    list_display = ("pk", "user_link", "application_link", "scope", "resources", "redirect_uri", "created", "expires")
-    list_select_related = ("application", "user")
-    exclude = ("code", "code_challenge")
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> tuple[str, ...]:
-        """Show, never edit."""
-        return _all_fields(self, obj)
 
 
 @admin.register(Connection)
@@ -318,12 +233,12 @@ class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("user"), ordering=f"user__{USERNAME}")
     def user_link(self, connection: Connection) -> str:
         """Link to the person."""
-        return _link(connection.user)
+        return link(connection.user)
 
     @admin.display(description=_("client"), ordering="application__name")
     def application_link(self, connection: Connection) -> str:
         """Link to the client."""
-        return _link(connection.application)
+        return link(connection.application)
 
 
 @admin.register(AuditEvent)
@@ -352,33 +267,17 @@ class AuditEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("user"), ordering="username")
     def user_link(self, event: AuditEvent) -> str:
         """Link to the person, or name one who is gone."""
-        return _link(event.user) if event.user else event.username or "–"
+        return link(event.user) if event.user else event.username or "–"
 
     @admin.display(description=_("client"), ordering="client_name")
     def client(self, event: AuditEvent) -> str:
         """Link to the client, or name one that is gone."""
-        return _link(event.application) if event.application else event.client_name or event.client_id or "–"
+        return link(event.application) if event.application else event.client_name or event.client_id or "–"
 
     @admin.display(description=_("detail"))
     def summary(self, event: AuditEvent) -> str:
         """Say the detail in one line."""
         return "; ".join(f"{name}: {value}" for name, value in event.detail.items())[:200]
-
-
-def _link(target: Any) -> str:
-    meta = target._meta
-    if not admin.site.is_registered(type(target)):  # a site's own user model may not be in the admin
-        return str(target)
-    return format_html(
-        '<a href="{}">{}</a>', reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[target.pk]), target
-    )
-
-
-def _all_fields(model_admin: Any, obj: Any) -> tuple[str, ...]:
-    if obj is None:
-        return ()
-    hidden = {"id", *(model_admin.exclude or ())}
-    return tuple(field.name for field in obj._meta.fields if field.name not in hidden)
 
 
 def _register() -> None:
