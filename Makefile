@@ -52,8 +52,8 @@ bench: dev
 
 lock: venv
 	@$(PY) -m uv --version >/dev/null 2>&1 || $(PIP_INSTALL) uv
-	$(UV_COMPILE) -o requirements/base.txt $(ARGS)
-	$(UV_COMPILE) --group dev --group clients -c requirements/base.txt -o requirements/dev.txt $(ARGS)
+	$(UV_COMPILE) --extra server -o requirements/base.txt $(ARGS)
+	$(UV_COMPILE) --all-extras --group dev --group clients -c requirements/base.txt -o requirements/dev.txt $(ARGS)
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis staticfiles tests/clients/node_modules
