@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import router
 
 from authapp import conf, identities, trusted_issuers
+from authapp.accounts import is_a_persons, is_powerful
 
 
 @register
@@ -94,15 +95,13 @@ def check_trusted_issuers(**_: Any) -> list[CheckMessage]:
 @register(Tags.database, deploy=True)
 def check_service_users(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """What a service runs as may do little, and nobody signs in as it (`check --deploy --database default`)."""
-    from authapp import services  # needs loaded models
-    from authapp.models import Application
-    from authapp.models.client import is_a_persons
+    from authapp.models import Application  # needs loaded models
 
     problems: list[CheckMessage] = []
     if not databases or router.db_for_read(Application) not in databases:
         return problems
     for client in Application.objects.exclude(service_user=None).select_related("service_user").order_by("pk"):
-        if services.may_do_too_much(client.service_user):
+        if is_powerful(client.service_user):
             problems.append(
                 Warning(
                     f"The service {str(client)!r} runs as {client.service_user}, which is staff or a superuser.",

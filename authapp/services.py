@@ -136,11 +136,6 @@ def make_user(name: str) -> AbstractBaseUser:
     return user
 
 
-def may_do_too_much(user: Any) -> bool:
-    """Return whether an account may do more than a service should: staff and superusers pass many a check."""
-    return bool(getattr(user, "is_superuser", False) or getattr(user, "is_staff", False))
-
-
 def own_scopes(client: Application) -> list[str]:
     """Return the scopes that the owner gave a service, in their order; none recorded is none."""
     available = set(get_scopes_backend().get_available_scopes(application=client))
