@@ -127,7 +127,8 @@ def _by_email(issuer: Issuer, claims: Mapping[str, Any]) -> Any:
     [user] = found
     if is_powerful(user):
         raise UnknownPerson("the user is staff, whom the rule email never finds")
-    if LinkedIdentity.objects.filter(user=user, issuer=issuer.issuer).exists():
+    # Its own link may be there by now: of two first uses at once, the other one's.
+    if LinkedIdentity.objects.filter(user=user, issuer=issuer.issuer).exclude(subject=claims["sub"]).exists():
         # The address was given to another person of the organisation: an administrator decides.
         raise UnknownPerson("the user with the email is linked to another subject of the issuer")
     return user
