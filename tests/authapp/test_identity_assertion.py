@@ -477,6 +477,19 @@ def test_a_person_sees_that_their_organisation_connected_a_client_and_can_end_it
     assert user_of(exchange(desk, assertion_for(provider, desk))) == alice, "the organisation connects it again"
 
 
+def test_the_end_of_an_issuer_leaves_what_people_consented_to_themselves(
+    provider: IdentityProvider, alice: Any, bob: Any
+) -> None:
+    desk = make_client()
+    for user in (alice, bob):
+        link(provider, user)
+        assert exchange(desk, assertion_for(provider, desk, user)).status_code == 200
+    Connection.objects.filter(user=alice).update(scope="mcp:tools")  # as after a consent of her own
+    asserted_access.end_issuer(provider.issuer, {}, by="test")
+    found = Connection.objects.get()
+    assert (found.user, found.scope, found.issuer, found.asserted_scope) == (alice, "mcp:tools", "", "")
+
+
 def test_more_clients_of_an_organisation_cost_a_person_and_its_end_no_more_queries(
     settings: Any, provider: IdentityProvider, alice: Any, bob: Any
 ) -> None:
