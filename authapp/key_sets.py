@@ -161,8 +161,7 @@ def _fetch_and_store(jwks_uri: str, place: Place) -> None:
         if not connection.in_atomic_block:
             connection.close()  # given back to the pool: a slow host must not keep it from everybody else
         keys, seconds = safe_fetch.get(place, _read, maximum_bytes=MAXIMUM_BYTES)
-        now = timezone.now()
-        changed |= {"keys": keys, "fetched_at": now, "fresh_until": now + timedelta(seconds=seconds)}
+        changed |= {"keys": keys, "fresh_until": timezone.now() + timedelta(seconds=seconds)}
     except (FetchError, KeySetError) as error:
         logger.warning("The key set %r cannot be had: %s.", jwks_uri, error)
     except Exception:  # whatever a stranger's host answers, the request goes on with the keys there are

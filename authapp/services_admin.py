@@ -20,6 +20,7 @@ from oauth2_provider.forms import ApplicationForm
 from oauth2_provider.generators import generate_client_secret
 
 from authapp import client_secrets, conf, services
+from authapp.accounts import is_powerful
 from authapp.errors import no_store
 from authapp.models import Application
 from authapp.models.client import PRIVATE_KEY_JWT
@@ -91,7 +92,7 @@ class ClientForm(ApplicationForm):
                 services.require_complete(client)
             except ValidationError as error:
                 self._tell(error)
-            if services.may_do_too_much(client.service_user) and not self.owner.is_superuser:
+            if is_powerful(client.service_user) and not self.owner.is_superuser:
                 self.add_error("service_user", _("Only a superuser can let a service run as staff or a superuser."))
         elif client.pk is None:
             if self.cleaned_data.get("service_user") or self.cleaned_data.get("scopes") or self._keys():
@@ -161,7 +162,7 @@ class ServicesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if is_service and not change:
             request.service_secret = secret or None  # type: ignore[attr-defined]
             services.record_made(obj, request.META, by=request.user.get_username())
-        if is_service and services.may_do_too_much(obj.service_user):
+        if is_service and is_powerful(obj.service_user):
             text = _("%(user)s is staff or a superuser: the service may do all that the account may.")
             self.message_user(request, text % {"user": obj.service_user}, messages.WARNING)
         if is_service and not conf.client_credentials():

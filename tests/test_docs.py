@@ -27,6 +27,8 @@ def test_every_environment_variable_is_documented_and_every_documented_one_is_re
     documented = set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE))
     assert "PUBLIC_URL" in read
     assert documented == read
+    rows = re.findall(r"^\| `([^|]+)`", (ROOT / "docs" / "settings.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(rows) == sorted(set(rows)), "each once"
 
 
 @pytest.mark.parametrize(("name", "package"), [("AUTHAPP", "authapp"), ("MCPAPP", "mcpapp")])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2 import BearerToken
@@ -64,9 +63,7 @@ class ClientCredentialsGrant(OAuth2Validator):
             return False
         request.user = None
         request.granted_resource = conf.resources()
-        at = HttpRequest()
-        at.META = request.headers
-        request.default_resource = [conf.default_resource(at)]
+        request.default_resource = [conf.default_resource(request.headers)]
         return True
 
     def get_default_scopes(self, client_id: str, request: Request, *args: Any, **kwargs: Any) -> list[str]:

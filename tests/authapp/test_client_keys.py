@@ -104,6 +104,8 @@ UNUSABLE: dict[str, dict[str, Any]] = {
     "an RSA key of 1024 bits": {"jwks": {"keys": [WEAK.public]}},
     "an RSA key of 1024 bits among others": {"jwks": {"keys": [KEY.public, WEAK.public]}},
     "an RSA key of 16384 bits": {"jwks": {"keys": [RSA.public | {"n": "_" * 2731}]}},
+    "an RSA key of 8208 bits": {"jwks": {"keys": [RSA.public | {"n": "_" * 1368}]}},
+    "an RSA key with the exponent 2^32 + 1": {"jwks": {"keys": [RSA.public | {"e": "AQAAAAE"}]}},
     "an RSA exponent of one": {"jwks": {"keys": [RSA.public | {"e": "AQ"}]}},
     "an even RSA exponent": {"jwks": {"keys": [RSA.public | {"e": "Ag"}]}},
     "a huge RSA exponent": {"jwks": {"keys": [RSA.public | {"e": RSA.public["n"]}]}},

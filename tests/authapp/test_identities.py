@@ -16,7 +16,7 @@ from django.db import connections
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
 
-from authapp import asserted_access, checks, conf
+from authapp import asserted_access, checks, conf, identities
 from authapp.models import Application, AuditEvent, Connection, LinkedIdentity, TrustedIssuer
 from tests.authapp.enterprise import (
     assertion_for,
@@ -241,6 +241,21 @@ def test_of_two_first_uses_at_once_both_see_one_link(by_email: IdentityProvider,
     assert LinkedIdentity.objects.count() == 1
     assert Connection.objects.count() == 1
     assert AuditEvent.objects.filter(action=AuditEvent.Action.IDENTITY_LINKED).count() == 1
+
+
+def test_who_finds_the_link_made_a_moment_ago_by_another_first_use_takes_it(
+    by_email: IdentityProvider, desk: Application, carol: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = identities._find
+
+    def look_before_the_other_links(issuer: Any, subject: str) -> Any:
+        found = look(issuer, subject)
+        LinkedIdentity.objects.get_or_create(issuer=issuer.issuer, subject=subject, defaults={"user": carol})
+        return found
+
+    monkeypatch.setattr(identities, "_find", look_before_the_other_links)
+    assert user_of(sent(by_email, desk)) == carol
+    assert LinkedIdentity.objects.count() == 1
 
 
 # --- The end ------------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def later(**passed: float) -> None:
     """Let time pass for what is stored."""
     ago = timedelta(**passed)
     for key_set in KeySet.objects.all():
-        for name in ("fetched_at", "fresh_until", "tried_at", "busy_until"):
+        for name in ("fresh_until", "tried_at", "busy_until"):
             if value := getattr(key_set, name):
                 setattr(key_set, name, value - ago)
         key_set.save()

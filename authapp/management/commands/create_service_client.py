@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from authapp import conf, services
+from authapp.accounts import is_powerful
 
 MAXIMUM_FILE_BYTES = 256 * 1024
 
@@ -57,7 +58,7 @@ class Command(BaseCommand):
                 )
         except ValidationError as error:
             raise CommandError(_said(error)) from error
-        if services.may_do_too_much(user):
+        if is_powerful(user):
             self.stderr.write(f"Warning: {user} is staff or a superuser. A service should have an account of its own.")
         if not conf.client_credentials():
             self.stderr.write("Warning: services get no tokens until AUTHAPP['CLIENT_CREDENTIALS'] is on.")
