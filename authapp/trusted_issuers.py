@@ -244,7 +244,8 @@ def _texts(entry: Mapping[str, Any], name: str) -> list[str]:
 def _require_issuer(issuer: str) -> None:
     """Refuse what is no absolute https URL (RFC 8414 §2); plain http is for hosts that the owner named."""
     wrong = ImproperlyConfigured(
-        f"issuer must be an absolute https URL of at most {_MAXIMUM_ISSUER} characters, without query or fragment."
+        f"issuer must be an absolute https URL of at most {_MAXIMUM_ISSUER} characters, without query or fragment; "
+        "to try one out, http on loopback if PRIVATE_KEY_HOSTS has its host."
     )
     if not issuer.isascii() or not issuer.isprintable() or len(issuer) > _MAXIMUM_ISSUER or set(issuer) & set(" ?#@"):
         raise wrong

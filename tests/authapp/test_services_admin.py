@@ -333,6 +333,14 @@ def test_a_bad_argument_is_said_and_makes_nothing(alice: Any, arguments: tuple[s
     assert get_user_model().objects.count() == 1
 
 
+def test_an_address_of_keys_in_the_owners_network_is_refused_with_the_setting_that_allows_it(settings: Any) -> None:
+    keys = ("--new-user", "robot", "--scope", "mcp:tools", "--jwks-uri", "http://127.0.0.1:8080/jwks")
+    with pytest.raises(CommandError, match=r"^jwks_uri is not .*PRIVATE_KEY_HOSTS"):
+        run("create_service_client", "Nightly", *keys)
+    settings.AUTHAPP = {**settings.AUTHAPP, "PRIVATE_KEY_HOSTS": ["127.0.0.1:8080"]}
+    assert "client_id" in run("create_service_client", "Nightly", *keys)[0]
+
+
 def test_a_service_with_a_key_is_made_from_the_command_line(tmp_path: Path) -> None:
     key, file = Key(), tmp_path / "jwks.json"
     file.write_text(json.dumps(key.jwks))

@@ -96,6 +96,7 @@ def _keys(options: dict[str, Any]) -> dict[str, Any] | None:
 
 def _said(error: ValidationError) -> str:
     return " ".join(
-        f"{field}: {' '.join(texts)}" if field != "__all__" else " ".join(texts)
+        text if field == "__all__" or text.startswith(field) else f"{field}: {text}"
         for field, texts in error.message_dict.items()
+        for text in texts
     )
