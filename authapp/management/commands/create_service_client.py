@@ -60,7 +60,9 @@ class Command(BaseCommand):
         if services.may_do_too_much(user):
             self.stderr.write(f"Warning: {user} is staff or a superuser. A service should have an account of its own.")
         if not conf.client_credentials():
-            self.stderr.write("Warning: services get no tokens until AUTHAPP['CLIENT_CREDENTIALS'] is on.")
+            self.stderr.write(
+                "Warning: services get no tokens until AUTHAPP['CLIENT_CREDENTIALS'] is on (docs/services.md)."
+            )
         made = {"client_id": client.client_id, **({"client_secret": secret} if secret else {})}
         made |= {"user": user.get_username(), "scope": client.scope}
         if options["json"]:
