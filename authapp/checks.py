@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,6 +23,8 @@ OAUTH_CLASSES = {
     "OAUTH2_BACKEND_CLASS": "authapp.oauthlib_core.OAuthLibCore",
 }
 """What DOT must be told to use (`OAUTH2_PROVIDER`)."""
+
+_HOST_IN_A_URL = re.compile(r"(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")  # as authapp/key_sets.py reads it
 
 
 @register
@@ -104,6 +107,20 @@ def check_limits(**_: Any) -> list[CheckMessage]:
         except (ImproperlyConfigured, TypeError, ValueError) as error:
             problems.append(Error(str(error), hint="The limit is off where its …_BURST is 0.", id="authapp.E005"))
     return problems
+
+
+@register
+def check_private_key_hosts(**_: Any) -> list[CheckMessage]:
+    """A host that stands in no URL in this way would silently let no key set be fetched."""
+    return [
+        Error(
+            f"AUTHAPP['PRIVATE_KEY_HOSTS'] has {host!r}, which is no host as it stands in a URL.",
+            hint="List hosts like idp.intranet.example, or 127.0.0.1:8080 where the URL has a port.",
+            id="authapp.E010",
+        )
+        for host in sorted(conf.private_key_hosts())
+        if not _HOST_IN_A_URL.fullmatch(host)
+    ]
 
 
 @register

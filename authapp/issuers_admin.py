@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from authapp import asserted_access
 from authapp.models import LinkedIdentity, TrustedIssuer
+from authapp.services_admin import OptionalJSONField
 
 _USERNAME = get_user_model().USERNAME_FIELD
 
@@ -32,6 +33,7 @@ class TrustedIssuerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         (_("Access"), {"fields": ("rule", "email_domains", "scopes", "clients", "tenant")}),
     )
     actions = ("disable", "enable")
+    formfield_overrides = {models.JSONField: {"form_class": OptionalJSONField}}
 
     def get_readonly_fields(self, request: HttpRequest, obj: TrustedIssuer | None = None) -> tuple[str, ...]:
         """Let nobody rename one: what was issued on its word is found by its identifier."""

@@ -94,7 +94,8 @@ def require_fetchable(jwks_uri: str, *, is_strangers: bool = True) -> Place:
     try:
         return Place(*client_hosts.parse_url(jwks_uri, maximum_length=MAXIMUM_URI_LENGTH))
     except CIMDError:
-        raise KeySetError("jwks_uri is not a plain https URL with the name of a host and a path") from None
+        private = "" if is_strangers else "; a host of your own network is named in PRIVATE_KEY_HOSTS"
+        raise KeySetError(f"jwks_uri is not a plain https URL with the name of a host and a path{private}") from None
 
 
 def known(jwks_uri: str) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from oauth2_provider.forms import ApplicationForm
 from oauth2_provider.generators import generate_client_secret
@@ -29,30 +30,38 @@ PEOPLE, SERVICE = "people", "service"
 SERVICE_FIELDS = ("service_user", "scopes", "keys", "keys_uri")
 
 
+class OptionalJSONField(forms.JSONField):
+    """JSON, or nothing: an empty field where Django would show `null`."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return what the field shows."""
+        return "" if value is None else super().prepare_value(value)
+
+
 class ClientForm(ApplicationForm):
     """A client for people, or for a service; what only one of them has is left out of the other."""
 
     kind = forms.ChoiceField(
-        label=_("made for"),
+        label=capfirst(_("made for")),
         choices=[(PEOPLE, _("an app that people connect")), (SERVICE, _("a service that acts without a person"))],
         widget=forms.RadioSelect,
         required=False,
         initial=PEOPLE,
     )
     scopes = forms.MultipleChoiceField(
-        label=_("scopes"),
+        label=capfirst(_("scopes")),
         widget=forms.CheckboxSelectMultiple,
         required=False,
         help_text=_("What the service may do. Its account needs the permissions for it as well."),
     )
 
-    keys = forms.JSONField(
-        label=_("its public keys"),
+    keys = OptionalJSONField(
+        label=capfirst(_("its public keys")),
         required=False,
         help_text=_("A JWK Set, where the service proves by a key who it is; it then has no secret."),
     )
     keys_uri = forms.CharField(
-        label=_("where it publishes its public keys"),
+        label=capfirst(_("where it publishes its public keys")),
         required=False,
         max_length=500,
         help_text=_("Or where it publishes them: they may change there."),

@@ -56,6 +56,25 @@ def test_a_kind_of_subject_that_does_not_exist_is_refused(settings: Any) -> None
 
 
 @pytest.mark.parametrize(
+    ("host", "is_one"),
+    [
+        ("idp.intranet.example", True),
+        ("127.0.0.1:8080", True),
+        ("[::1]:8080", True),
+        ("https://idp.intranet.example", False),
+        ("idp.intranet.example/keys", False),
+        ("IDP.intranet.example", False),
+        ("idp.intranet.example:", False),
+        (" idp.intranet.example", False),
+        ("", False),
+    ],
+)
+def test_a_host_of_keys_that_stands_in_no_url_is_named(settings: Any, host: str, is_one: bool) -> None:
+    settings.AUTHAPP = {**settings.AUTHAPP, "PRIVATE_KEY_HOSTS": [host]}
+    assert ids(authapp_checks.check_private_key_hosts()) == ([] if is_one else ["authapp.E010"])
+
+
+@pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({"RESOURCES": []}, ["mcpapp.E001"]),

@@ -69,7 +69,7 @@ class TrustedIssuer(models.Model):
 
         super().clean()
         try:
-            trusted_issuers.of_row(self)
+            trusted_issuers.require_known_scopes(trusted_issuers.of_row(self))
         except ImproperlyConfigured as error:
             raise ValidationError(str(error)) from error
 

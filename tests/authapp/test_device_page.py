@@ -201,8 +201,11 @@ def test_a_code_that_is_wrong_over_answered_or_of_a_disabled_client_gets_one_and
 @pytest.mark.rfc("8628 5.1")
 def test_a_person_tries_ten_codes_and_then_waits(alice: Any, bob: Any, still: None) -> None:
     _, answer = waiting()
-    assert [enter(alice, "BBBB-BBBB").status_code for _ in range(10)] == [400] * 10
+    wrong = [enter(alice, "BBBB-BBBB") for _ in range(10)]
+    assert [response.status_code for response in wrong] == [400] * 10
+    assert b'aria-invalid="true"' in wrong[-1].content
     refused = enter(alice, answer["user_code"])
+    assert b"aria-invalid" not in refused.content, "it was not looked at"
     assert refused.status_code == 429
     assert 0 < int(refused["Retry-After"]) <= 60
     assert "Too many codes were entered" in text_of(refused)
