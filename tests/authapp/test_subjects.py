@@ -8,10 +8,11 @@ import pytest
 
 from authapp.models import Application, PairwiseSecret
 from authapp.openid.subjects import sector, subject
+from tests.devices import DEVICE_CODE, device_connected
 from tests.oauth import CALLBACK, browser, post_form, redeem, registered
 from tests.oauth import PKCE as MakePKCE
 from tests.oauth import authorize as press_allow
-from tests.openid import claims_of, signed_in
+from tests.openid import claims_of, signed_in, verified
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +65,7 @@ def test_pairwise_a_person_is_another_to_every_host_and_the_same_to_the_clients_
             "one.example",
         ),
         (["https://one.example/cb"], {"registration_source": "cimd", "client_id": "https://evil.example/c.json"}, None),
+        (["https://one.example/cb"], {"grant_types": ["authorization_code", DEVICE_CODE]}, None),
     ],
 )
 def test_a_sector_is_one_host_that_all_answers_go_to_or_the_client(
@@ -71,6 +73,16 @@ def test_a_sector_is_one_host_that_all_answers_go_to_or_the_client(
 ) -> None:
     application = client(*uris, **fields)
     assert sector(application) == (expected or application.client_id)
+
+
+@pytest.mark.usefixtures("pairwise")
+def test_a_device_does_not_learn_who_a_person_is_to_a_host_that_its_client_names(alice: Any) -> None:
+    """No answer of the device flow goes to a redirect URI, so anybody could name another's (OIDC Core §8.1)."""
+    theirs, mine = "https://theirs.example/cb", {"grant_types": ["authorization_code", DEVICE_CODE]}
+    registration, tokens = device_connected(alice, registered(redirect_uris=[theirs], **mine), scope="openid")
+    learned = verified(tokens["id_token"], registration["client_id"])["sub"]
+    assert learned != subject(alice, client(theirs))
+    assert learned == subject(alice, Application.objects.get(client_id=registration["client_id"]))
 
 
 @pytest.mark.usefixtures("pairwise")
