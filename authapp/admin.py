@@ -181,13 +181,13 @@ class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
         """Return whether it may get and use tokens."""
         return application.disabled_at is None
 
-    @admin.action(description=_("Disable selected clients"))
+    @admin.action(description=_("Disable selected clients"), permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
         """End the access of clients; their rows stay, so that they can be enabled again."""
         count = self._switch(request, queryset.filter(disabled_at=None), timezone.now(), audit.Action.CLIENT_DISABLED)
         self.message_user(request, _("Disabled clients: %d.") % count)
 
-    @admin.action(description=_("Enable selected clients"))
+    @admin.action(description=_("Enable selected clients"), permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
         """Let disabled clients back in."""
         count = self._switch(request, queryset.exclude(disabled_at=None), None, audit.Action.CLIENT_ENABLED)
@@ -243,7 +243,7 @@ class AccessTokenAdmin(_TokenColumns, DOTAccessTokenAdmin):
     list_display = ("pk", "user_link", "application_link", "scope", "resources", "created", "expires", "is_live")
     exclude = ("token", "token_checksum")
 
-    @admin.action(description=_("Revoke selected tokens and all that belong to them"))
+    @admin.action(description=_("Revoke selected tokens and all that belong to them"), permissions=["change"])
     def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """End the families of the selected tokens (DOT ends one pair)."""
         owners = get_refresh_token_model().objects.filter(access_token__in=queryset)
@@ -266,7 +266,7 @@ class RefreshTokenAdmin(_TokenColumns, DOTRefreshTokenAdmin):
     list_filter = (("revoked", admin.EmptyFieldListFilter), "created", "application__registration_source")
     exclude = ("token", "token_checksum")
 
-    @admin.action(description=_("Revoke selected tokens and all that belong to them"))
+    @admin.action(description=_("Revoke selected tokens and all that belong to them"), permissions=["change"])
     def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """End the families of the selected tokens (DOT ends one pair)."""
         self._revoke(request, queryset, queryset.values("token_family"))
