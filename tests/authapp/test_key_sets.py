@@ -554,6 +554,16 @@ def test_a_used_assertion_is_remembered_for_longer_than_it_could_be_used_again(c
     assert UsedAssertion.objects.get().expires_at.timestamp() >= exp + LEEWAY_SECONDS
 
 
+def test_used_assertions_do_not_pile_up_until_somebody_cleans_up(client_id: str) -> None:
+    for _ in range(10):
+        require_accepted(introspect(OLD.sign(claims(client_id))))
+    assert UsedAssertion.objects.count() == 10, "none before its time"
+    UsedAssertion.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    for _ in range(4):
+        require_accepted(introspect(OLD.sign(claims(client_id))))
+    assert UsedAssertion.objects.count() == 4
+
+
 # --- In the admin ------------------------------------------------------------------------------------------
 
 
