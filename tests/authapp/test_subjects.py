@@ -100,6 +100,27 @@ def test_pairwise_discovery_id_token_userinfo_and_introspection_agree(alice: Any
 
 
 @pytest.mark.usefixtures("pairwise")
+def test_pairwise_no_client_learns_a_name_by_asking_about_its_own_token(alice: Any, settings: Any) -> None:
+    """With `username` (RFC 7662 §2.2), two clients would know that it is the same person (OIDC Core §8.1)."""
+
+    def introspected(scope: str) -> Any:
+        registration = registered(token_endpoint_auth_method="client_secret_post")
+        credentials = {"client_id": registration["client_id"], "client_secret": registration["client_secret"]}
+        pkce = MakePKCE()
+        code = press_allow(alice, registration["client_id"], pkce, scope=scope)["code"]
+        token = redeem(registration["client_id"], code, pkce, client_secret=credentials["client_secret"]).json()
+        as_itself = post_form("/o/introspect/", credentials | {"token": token["access_token"]}).json()
+        settings.AUTHAPP = settings.AUTHAPP | {"INTROSPECTING_CLIENTS": [registration["client_id"]]}
+        as_resource_server = post_form("/o/introspect/", credentials | {"token": token["access_token"]}).json()
+        settings.AUTHAPP = settings.AUTHAPP | {"INTROSPECTING_CLIENTS": []}
+        assert as_resource_server["username"] == "alice"
+        return as_itself
+
+    assert "username" not in introspected("mcp:tools")
+    assert introspected("mcp:tools profile")["username"] == "alice", "the person allowed that"
+
+
+@pytest.mark.usefixtures("pairwise")
 def test_a_subject_outlives_the_secret_key(alice: Any, settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     application = client("https://one.example/cb")
     before, old = subject(alice, application), settings.SECRET_KEY
