@@ -162,6 +162,28 @@ def test_an_email_that_changes_hands_moves_nobody(by_email: IdentityProvider, de
     assert_refused(sent(by_email, desk, sub="e-1"), "another subject")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_of_two_subjects_at_once_with_one_address_one_is_the_person(
+    by_email: IdentityProvider, desk: Application
+) -> None:
+    def statuses(number: int) -> list[int]:
+        email = f"person{number}@example.com"
+        get_user_model().objects.create_user(f"person{number}", email=email)
+        start = threading.Barrier(6)
+
+        def send(subject: int) -> int:
+            try:
+                start.wait(30)
+                return int(sent(by_email, desk, sub=f"{number}-{subject}", email=email).status_code)
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(6) as pool:
+            return sorted(pool.map(send, range(6)))
+
+    assert [statuses(number) for number in range(6)] == [[200, 400, 400, 400, 400, 400]] * 6
+
+
 def test_who_becomes_staff_is_not_found_by_their_email_any_more(
     by_email: IdentityProvider, desk: Application, carol: Any
 ) -> None:
