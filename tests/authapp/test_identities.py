@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connections
@@ -350,7 +351,34 @@ def test_a_link_made_in_the_admin_says_who_made_it(
     assert admin.post("/admin/authapp/linkedidentity/add/", body | {"subject": "с-1"}).status_code == 200, "Cyrillic"
     assert admin.post("/admin/authapp/linkedidentity/add/", body).status_code == 302
     assert LinkedIdentity.objects.get().linked_by == "alice"
+    event = AuditEvent.objects.get(action=AuditEvent.Action.IDENTITY_LINKED)
+    assert (event.user, event.detail["by"], event.ip_address) == (carol, "alice", "127.0.0.1")
     assert user_of(sent(provider, desk)) == carol
+
+
+def test_what_the_owner_does_by_a_command_is_in_the_audit_trail(provider: IdentityProvider, carol: Any) -> None:
+    for _ in range(2):
+        run("link_identities", provider.issuer, "c-1", "carol")
+    event = AuditEvent.objects.get(action=AuditEvent.Action.IDENTITY_LINKED)
+    assert (event.user, event.detail["subject"], event.detail["by"]) == (carol, "c-1", "link_identities")
+    client_id = json.loads(run("create_enterprise_client", "Desk", "--json"))["client_id"]
+    assert AuditEvent.objects.get(action=AuditEvent.Action.CLIENT_REGISTERED).client_id == client_id
+
+
+def test_the_admin_says_who_let_an_issuer_or_a_person_back_in(provider: IdentityProvider, alice: Any) -> None:
+    admin, now = admin_browser(alice), timezone.now()
+    issuer = TrustedIssuer.objects.create(
+        issuer="https://other.example", jwks_uri="https://o.example/k", disabled_at=now
+    )
+    identity = link(provider, alice)
+    LinkedIdentity.objects.update(disabled_at=now)
+    for model, row in (("trustedissuer", issuer), ("linkedidentity", identity)):
+        for _ in range(2):
+            admin.post(f"/admin/authapp/{model}/", {"action": "enable", "_selected_action": [row.pk]})
+        row.refresh_from_db()
+        assert row.disabled_at is None
+        entry = LogEntry.objects.get(content_type__model=model, object_id=str(row.pk))
+        assert "disabled at" in entry.get_change_message()
 
 
 def test_what_the_admin_of_issuers_shows_and_refuses(provider: IdentityProvider, alice: Any) -> None:
