@@ -30,6 +30,18 @@ def connect(identity: LinkedIdentity, client: Application, *, scope: str, resour
     Application.objects.filter(pk=client.pk).update(last_authorized_at=timezone.now())
 
 
+def record_link(identity: LinkedIdentity, meta: Mapping[str, Any], *, by: str) -> None:
+    """Write down that a subject was linked to a user, by a rule or by whom."""
+    audit.record(
+        audit.Action.IDENTITY_LINKED,
+        meta,
+        user=identity.user,
+        issuer=identity.issuer,
+        subject=identity.subject,
+        by=by,
+    )
+
+
 def end_issuer(issuer: str, meta: Mapping[str, Any], *, by: Any) -> int:
     """End every token that was issued on an issuer's word; return how many.
 

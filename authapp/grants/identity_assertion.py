@@ -153,7 +153,8 @@ def _problem_with_claims(claims: dict[str, Any], issuer: Issuer, client: Any) ->
     """Return why verified claims do not make a grant for this client, or nothing."""
     if "iat" not in claims:
         return "iat is missing"
-    if claims["exp"] - claims["iat"] > conf.identity_assertion_maximum_seconds():
+    # Not by their difference: of a fraction and an endless whole number there is none.
+    if claims["iat"] < claims["exp"] - conf.identity_assertion_maximum_seconds():
         return "it is good for longer than it may be"
     if claims.get("client_id") != client.client_id:
         return "client_id is another client's"

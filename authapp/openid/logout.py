@@ -131,6 +131,8 @@ def _confirmed(request: HttpRequest) -> HttpResponse:
     asked = read(request.GET, request.META.get("QUERY_STRING", ""))
     if request.POST.get(CONFIRMED) != "true":
         return _page(request, 200, stayed=True)
+    if not request.user.is_authenticated:  # any more
+        return _signed_out(request, asked)
     logout(request)
     return _redirect(asked.return_to) if asked.return_to else _signed_out(request, asked)
 

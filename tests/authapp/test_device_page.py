@@ -223,6 +223,12 @@ def test_an_address_tries_sixty_codes_with_all_its_accounts(alice: Any, django_u
     assert enter(people[6], answer["user_code"], REMOTE_ADDR="198.51.100.9").status_code == 200, "another address"
 
 
+def test_who_tries_too_many_codes_uses_up_nobody_elses(alice: Any, bob: Any, still: None) -> None:
+    _, answer = waiting()
+    assert [enter(alice, "BBBB-BBBB").status_code for _ in range(70)] == [400] * 10 + [429] * 60
+    assert enter(bob, answer["user_code"]).status_code == 200, "at the same address"
+
+
 def test_after_a_minute_a_person_may_try_one_more(alice: Any, clock: Clock) -> None:
     _, answer = waiting()
     for _ in range(10):

@@ -215,6 +215,22 @@ def test_who_may_only_look_gives_no_new_secret() -> None:
     shown_secret(browser(clerk).post(CLIENTS, form))
 
 
+def test_only_a_superuser_gets_the_secret_of_a_service_that_may_do_much() -> None:
+    account = robot()
+    client = service(account)
+    clerk = get_user_model().objects.create_user("clerk", password="clerk-password", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename__in=["view_application", "change_application"]))
+    form = {"action": "new_secret", "_selected_action": [client.pk], "confirmed": "yes"}
+    for power in ("is_staff", "is_superuser"):
+        get_user_model().objects.filter(pk=account.pk).update(**{power: True})
+        page = browser(clerk).post(CLIENTS, form, follow=True).content.decode()
+        assert 'id="client-secret"' not in page
+        assert "Only a superuser" in page
+        get_user_model().objects.filter(pk=account.pk).update(**{power: False})
+    assert not AuditEvent.objects.filter(action="secret_replaced").exists()
+    shown_secret(browser(clerk).post(CLIENTS, form))
+
+
 def test_a_service_with_a_key_has_no_secret(owner: Client) -> None:
     key, other = Key(), Key()
     form = FORM | {"kind": "service", "service_user": robot().pk, "scopes": ["mcp:tools"], "keys": json.dumps(key.jwks)}
