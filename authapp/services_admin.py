@@ -192,7 +192,7 @@ class ServicesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             self.message_user(request, _("Choose one client that you made and that has a secret."), messages.ERROR)
             return None
         client = clients[0]
-        if services.may_do_too_much(client.service_user) and not request.user.is_superuser:
+        if is_powerful(client.service_user) and not request.user.is_superuser:
             # Who has the secret may do all that the account may.
             text = _("Only a superuser can give a new secret to a service that runs as staff or a superuser.")
             self.message_user(request, text, messages.ERROR)
