@@ -128,7 +128,8 @@ def _by_email(issuer: Issuer, claims: Mapping[str, Any]) -> Any:
         raise UnknownPerson("the user is staff, whom the rule email never finds")
     # Of two subjects with the address at the same moment one is linked, and the other sees it.
     list(get_user_model()._default_manager.select_for_update().filter(pk=user.pk))
-    if LinkedIdentity.objects.filter(user=user, issuer=issuer.issuer).exists():
+    others = LinkedIdentity.objects.filter(user=user, issuer=issuer.issuer).exclude(subject=claims["sub"])
+    if others.exists():
         # The address was given to another person of the organisation: an administrator decides.
         raise UnknownPerson("the user with the email is linked to another subject of the issuer")
     return user
