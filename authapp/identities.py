@@ -127,10 +127,11 @@ def _by_email(issuer: Issuer, claims: Mapping[str, Any]) -> Any:
     [user] = found
     if is_powerful(user):
         raise UnknownPerson("the user is staff, whom the rule email never finds")
-    # Of two subjects with the address at the same moment one is linked, and the other sees it. Its own link may be there
-    # by now: of two first uses at once, the other one's.
+    # Of two subjects with the address at the same moment one is linked, and the other sees it. The link may be its own:
+    # of two first uses at once, the other one made it.
     list(get_user_model()._default_manager.select_for_update().filter(pk=user.pk))
-    if LinkedIdentity.objects.filter(user=user, issuer=issuer.issuer).exclude(subject=claims["sub"]).exists():
+    others = LinkedIdentity.objects.filter(user=user, issuer=issuer.issuer).exclude(subject=claims["sub"])
+    if others.exists():
         # The address was given to another person of the organisation: an administrator decides.
         raise UnknownPerson("the user with the email is linked to another subject of the issuer")
     return user
