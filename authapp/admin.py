@@ -178,13 +178,13 @@ class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
         """Return whether it may get and use tokens."""
         return application.disabled_at is None
 
-    @admin.action(description=_("Disable selected clients"))
+    @admin.action(description=_("Disable selected clients"), permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
         """End the access of clients; their rows stay, so that they can be enabled again."""
         count = self._switch(request, queryset.filter(disabled_at=None), timezone.now(), audit.Action.CLIENT_DISABLED)
         self.message_user(request, _("Disabled clients: %d.") % count)
 
-    @admin.action(description=_("Enable selected clients"))
+    @admin.action(description=_("Enable selected clients"), permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
         """Let disabled clients back in."""
         count = self._switch(request, queryset.exclude(disabled_at=None), None, audit.Action.CLIENT_ENABLED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
 
@@ -30,18 +30,16 @@ def connect(identity: LinkedIdentity, client: Application, *, scope: str, resour
     Application.objects.filter(pk=client.pk).update(last_authorized_at=timezone.now())
 
 
-def revoke(checksum: str, client: Application, meta: Mapping[str, Any]) -> bool:
-    """End an access token of a client that was issued on an issuer's word; return whether it is one (RFC 7009 §2.1)."""
-    token = (
-        get_access_token_model()
-        .objects.filter(token_checksum=checksum, application=client, asserted__isnull=False)
-        .first()
+def record_link(identity: LinkedIdentity, meta: Mapping[str, Any], *, by: str) -> None:
+    """Write down that a subject was linked to a user, by a rule or by whom."""
+    audit.record(
+        audit.Action.IDENTITY_LINKED,
+        meta,
+        user=identity.user,
+        issuer=identity.issuer,
+        subject=identity.subject,
+        by=by,
     )
-    if token is None:
-        return False
-    audit.record(audit.Action.TOKEN_REVOKED, meta, application=client, user=token.user)
-    token.delete()
-    return True
 
 
 def end_issuer(issuer: str, meta: Mapping[str, Any], *, by: Any) -> int:
@@ -94,8 +92,7 @@ def _end(identities: QuerySet[LinkedIdentity]) -> int:
     tokens = get_access_token_model().objects.filter(asserted__identity__in=identities)
     ended: int = tokens.count()
     tokens.delete()
-    for identity in identities.order_by("pk"):
-        connections = Connection.objects.filter(user=identity.user_id, issuer=identity.issuer)
-        connections.filter(scope="").delete()
-        connections.update(issuer="", asserted_scope="")  # the person's own consent stays
+    connections = Connection.objects.filter(Exists(identities.filter(user=OuterRef("user"), issuer=OuterRef("issuer"))))
+    connections.filter(scope="").delete()
+    connections.update(issuer="", asserted_scope="")  # the person's own consent stays
     return ended

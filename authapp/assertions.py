@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
 
 from authapp import json_web_keys
 from authapp.json_web_keys import UnusableKey, decode_base64url
@@ -28,6 +29,7 @@ MAXIMUM_LIFETIME_SECONDS = 600
 LEEWAY_SECONDS = 30
 KEPT_AFTER_EXPIRY_SECONDS = 300
 """For how long after its time a used assertion is remembered: more than any leeway."""
+_DELETED_AT_ONCE = 3
 
 
 class InvalidAssertion(Exception):
@@ -104,7 +106,9 @@ def verify(
 def use_once(assertion: Assertion) -> bool:
     """Record that a verified assertion was used; return False if it was before (RFC 7523 §3 item 7).
 
-    The row is part of the transaction under way: if that is rolled back, the assertion was not used.
+    The row is part of the transaction under way: if that is rolled back, the assertion was not used. Each use deletes
+    a few that expired: whoever registers a client with a key could otherwise add as many as they like until the command
+    that cleans up runs.
     """
     digest = hashlib.sha256(json.dumps([assertion.claims["iss"], assertion.claims["jti"]]).encode()).hexdigest()
     expires_at = datetime.fromtimestamp(assertion.claims["exp"] + KEPT_AFTER_EXPIRY_SECONDS, UTC)
@@ -113,7 +117,15 @@ def use_once(assertion: Assertion) -> bool:
             UsedAssertion.objects.create(digest=digest, expires_at=expires_at)
     except IntegrityError:
         return False
+    _delete_some_expired()
     return True
+
+
+def _delete_some_expired() -> None:
+    skips = connection.features.has_select_for_update_skip_locked
+    expired = UsedAssertion.objects.select_for_update(skip_locked=skips).filter(expires_at__lte=timezone.now())
+    if keys := list(expired.values_list("pk", flat=True)[:_DELETED_AT_ONCE]):
+        UsedAssertion.objects.filter(pk__in=keys).delete()
 
 
 def _object(part: str) -> dict[str, Any]:

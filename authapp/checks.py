@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -10,8 +11,20 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from django.core.exceptions import ImproperlyConfigured
 from django.db import router
+from django.utils.module_loading import import_string
+from oauth2_provider.settings import oauth2_settings
 
 from authapp import conf, identities, trusted_issuers
+from authapp.accounts import is_a_persons, is_powerful
+
+OAUTH_CLASSES = {
+    "OAUTH2_VALIDATOR_CLASS": "authapp.validator.Validator",
+    "OAUTH2_SERVER_CLASS": "authapp.server.Server",
+    "OAUTH2_BACKEND_CLASS": "authapp.oauthlib_core.OAuthLibCore",
+}
+"""What DOT must be told to use (`OAUTH2_PROVIDER`)."""
+
+_HOST_IN_A_URL = re.compile(r"(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?")  # as authapp/key_sets.py reads it
 
 
 @register
@@ -60,13 +73,54 @@ def check_client_hosts(**_: Any) -> list[CheckMessage]:
 
 
 @register
-def check_registration_limit(**_: Any) -> list[CheckMessage]:
-    """A limit that never refills would end registration for everybody."""
-    try:
-        conf.registration_refill_per_minute()
-    except (ImproperlyConfigured, TypeError, ValueError) as error:
-        return [Error(str(error), hint="REGISTRATION_BURST = 0 switches the limit off.", id="authapp.E005")]
-    return []
+def check_oauth_classes(**_: Any) -> list[CheckMessage]:
+    """With DOT's own classes a part would work, and the rest fail when first used, or store codes in clear."""
+    problems: list[CheckMessage] = []
+    for name, path in OAUTH_CLASSES.items():
+        try:
+            is_ours = issubclass(getattr(oauth2_settings, name), import_string(path))
+        except ImportError as error:
+            problems.append(Error(f"OAUTH2_PROVIDER['{name}']: {error}", id="authapp.E009"))
+            continue
+        if not is_ours:
+            problems.append(
+                Error(
+                    f"OAUTH2_PROVIDER['{name}'] is neither {path} nor made from it.",
+                    hint="The three belong together; config/settings.py shows them.",
+                    id="authapp.E009",
+                )
+            )
+    return problems
+
+
+@register
+def check_limits(**_: Any) -> list[CheckMessage]:
+    """A limit that never refills would end for everybody what it limits."""
+    problems: list[CheckMessage] = []
+    for refill in (
+        conf.registration_refill_per_minute,
+        conf.document_fetch_refill_per_minute,
+        conf.device_authorization_refill_per_minute,
+    ):
+        try:
+            refill()
+        except (ImproperlyConfigured, TypeError, ValueError) as error:
+            problems.append(Error(str(error), hint="The limit is off where its …_BURST is 0.", id="authapp.E005"))
+    return problems
+
+
+@register
+def check_private_key_hosts(**_: Any) -> list[CheckMessage]:
+    """A host that stands in no URL in this way would silently let no key set be fetched."""
+    return [
+        Error(
+            f"AUTHAPP['PRIVATE_KEY_HOSTS'] has {host!r}, which is no host as it stands in a URL.",
+            hint="List hosts like idp.intranet.example, or 127.0.0.1:8080 where the URL has a port.",
+            id="authapp.E010",
+        )
+        for host in sorted(conf.private_key_hosts())
+        if not _HOST_IN_A_URL.fullmatch(host)
+    ]
 
 
 @register
@@ -94,15 +148,13 @@ def check_trusted_issuers(**_: Any) -> list[CheckMessage]:
 @register(Tags.database, deploy=True)
 def check_service_users(databases: Sequence[str] | None = None, **_: Any) -> list[CheckMessage]:
     """What a service runs as may do little, and nobody signs in as it (`check --deploy --database default`)."""
-    from authapp import services  # needs loaded models
-    from authapp.models import Application
-    from authapp.models.client import is_a_persons
+    from authapp.models import Application  # needs loaded models
 
     problems: list[CheckMessage] = []
     if not databases or router.db_for_read(Application) not in databases:
         return problems
     for client in Application.objects.exclude(service_user=None).select_related("service_user").order_by("pk"):
-        if services.may_do_too_much(client.service_user):
+        if is_powerful(client.service_user):
             problems.append(
                 Warning(
                     f"The service {str(client)!r} runs as {client.service_user}, which is staff or a superuser.",

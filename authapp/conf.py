@@ -27,6 +27,8 @@ GRANT_TYPES_OF_THE_OWNER = ("client_credentials", JWT_BEARER)
 """Only for clients that the site's owner made: no registration and no document of a client gives them."""
 SUPPORTED_GRANT_TYPES = ("authorization_code", "refresh_token")
 """What a client may always register (RFC 7591 §2); `supported_grant_types` has the rest."""
+SCOPES_OF_PEOPLE = frozenset({"offline_access", "openid", "profile", "email", "address", "phone"})
+"""What only means something where a person signs in: refresh tokens, and what OpenID Connect tells of people."""
 ID_TOKEN_ALGORITHMS = ("RS256", "ES256")
 """Signatures of ID tokens; a client that names none gets the first (OIDC Core §15.1)."""
 SUPPORTED_RESPONSE_TYPES = ("code",)
@@ -322,9 +324,9 @@ def url_at(issuer: str, view_name: str, **kwargs: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{reverse(view_name, kwargs=kwargs)}"
 
 
-def default_resource(request: HttpRequest) -> str:
-    """Return the resource a token request without `resource` is bound to: the one at the request's issuer."""
-    own = urlsplit(issuer(request))
+def default_resource(meta: Mapping[str, Any]) -> str:
+    """Return the resource a request without `resource` is for: the one at its issuer; `meta` as in `issuer_at`."""
+    own = urlsplit(issuer_at(meta))
     for candidate in resources():
         parts = urlsplit(candidate)
         if (parts.scheme, parts.netloc) == (own.scheme, own.netloc):
@@ -335,7 +337,7 @@ def default_resource(request: HttpRequest) -> str:
 def requested_resource(request: HttpRequest, asked: list[str]) -> str | None:
     """Return the one resource that tokens will be for, None if what is asked for is not ours (RFC 8707 §2.1)."""
     if not asked:
-        return default_resource(request)
+        return default_resource(request.META)
     canonical = {canonical_resource(value) for value in asked}
     return canonical.pop() if len(canonical) == 1 else None
 

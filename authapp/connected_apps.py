@@ -27,9 +27,11 @@ from authapp.transactions import in_transaction
 def connected_apps(request: HttpRequest) -> HttpResponse:
     """List the clients that the person who is signed in has connected, the latest first."""
     descriptions = get_scopes_backend().get_all_scopes()
-    connections = (
+    connections = list(
         Connection.objects.filter(user=request.user.pk).select_related("application").order_by("-authorized_at")
     )
+    issuers = {connection.issuer for connection in connections if connection.issuer}
+    organisations = {issuer: trusted_issuers.display_name(issuer) for issuer in issuers}
     return render(
         request,
         "authapp/connected_apps.html",
@@ -38,7 +40,7 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
                 {
                     "connection": connection,
                     "application": connection.application,
-                    "organisation": trusted_issuers.display_name(connection.issuer) if connection.issuer else "",
+                    "organisation": organisations.get(connection.issuer, ""),
                     "scopes": [descriptions.get(scope, scope) for scope in connection.scopes],
                     "destinations": dict.fromkeys(
                         destination(uri) for uri in connection.application.registered_redirect_uris

@@ -77,6 +77,7 @@ class DeviceView(View):
     def _form(self, code: str | None, *, typed: str = "", problem: str = "", status: int = 200) -> TemplateResponse:
         context: dict[str, Any] = {
             "problem": problem,
+            "is_wrong": status == 400,  # who entered too many may have entered the right one now
             "user_code": user_codes.shown(code) if code else typed[: user_codes.MAXIMUM_INPUT_LENGTH],
         }
         if code and not problem:

@@ -14,6 +14,7 @@ from django.core.exceptions import FieldDoesNotExist
 from django.utils.module_loading import import_string
 
 from authapp import audit
+from authapp.accounts import is_powerful
 from authapp.models import Application, LinkedIdentity
 from authapp.trusted_issuers import Issuer
 
@@ -50,7 +51,7 @@ def identify(issuer: Issuer, claims: Mapping[str, Any], client: Application, met
         raise UnknownPerson("the link of the subject is disabled")
     if not identity.user.is_active:
         raise UnknownPerson("the user is not active")
-    if identity.linked_by == "email" and _is_powerful(identity.user):
+    if identity.linked_by == "email" and is_powerful(identity.user):
         raise UnknownPerson("the user is staff, whom the rule email never finds")
     return identity
 
@@ -124,16 +125,16 @@ def _by_email(issuer: Issuer, claims: Mapping[str, Any]) -> Any:
     if len(found) != 1:
         raise UnknownPerson(f"{'several users have' if found else 'no active user has'} the email")
     [user] = found
-    if _is_powerful(user):
+    if is_powerful(user):
         raise UnknownPerson("the user is staff, whom the rule email never finds")
-    if LinkedIdentity.objects.filter(user=user, issuer=issuer.issuer).exists():
+    # Of two subjects with the address at the same moment one is linked, and the other sees it. The link may be its own:
+    # of two first uses at once, the other one made it.
+    list(get_user_model()._default_manager.select_for_update().filter(pk=user.pk))
+    others = LinkedIdentity.objects.filter(user=user, issuer=issuer.issuer).exclude(subject=claims["sub"])
+    if others.exists():
         # The address was given to another person of the organisation: an administrator decides.
         raise UnknownPerson("the user with the email is linked to another subject of the issuer")
     return user
-
-
-def _is_powerful(user: Any) -> bool:
-    return bool(getattr(user, "is_staff", False) or getattr(user, "is_superuser", False))
 
 
 def _is_plain(text: str) -> bool:

@@ -72,12 +72,14 @@ def _describe(token: str, asker: Application, *, issuer: str) -> dict[str, Any]:
         scope, user = " ".join(sorted(standing)), services.user_of(row.application) if standing else None
     if user is None or not user.is_active or not row.application.is_usable(None):
         return {"active": False}
+    # A client that knows people by pairwise subjects would know them from another's by their names.
+    may_know_name = asker.client_id in conf.introspecting_clients() or conf.subject_type() == "public"
     return {
         "active": True,
         "token_type": "Bearer",
         "scope": scope,
         "client_id": row.application.client_id,
-        "username": user.get_username(),
+        **({"username": user.get_username()} if may_know_name or "profile" in scope.split() else {}),
         "sub": subject(user, row.application),
         "aud": list(row.resource),
         "iss": issuer,

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth import get_user_model
-from django.db import transaction
+from django.db import models, transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
@@ -17,6 +17,7 @@ from django.utils.translation import gettext_lazy as _
 
 from authapp import asserted_access
 from authapp.models import LinkedIdentity, TrustedIssuer
+from authapp.services_admin import OptionalJSONField
 
 _USERNAME = get_user_model().USERNAME_FIELD
 
@@ -32,6 +33,7 @@ class TrustedIssuerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         (_("Access"), {"fields": ("rule", "email_domains", "scopes", "clients", "tenant")}),
     )
     actions = ("disable", "enable")
+    formfield_overrides = {models.JSONField: {"form_class": OptionalJSONField}}
 
     def get_readonly_fields(self, request: HttpRequest, obj: TrustedIssuer | None = None) -> tuple[str, ...]:
         """Let nobody rename one: what was issued on its word is found by its identifier."""
@@ -73,11 +75,19 @@ class TrustedIssuerAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(description=_("Enable selected issuers"), permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[TrustedIssuer]) -> None:
         """Let their word count again."""
-        queryset.update(disabled_at=None)
+        _enable(self, request, queryset)
 
     def _end(self, issuers: list[str], request: HttpRequest) -> None:
         ended = sum(asserted_access.end_issuer(issuer, request.META, by=request.user) for issuer in issuers)
         self.message_user(request, _("Tokens ended: %d.") % ended)
+
+
+def _enable(model_admin: admin.ModelAdmin[Any], request: HttpRequest, queryset: QuerySet[Any]) -> None:
+    """Enable what is disabled, and say in the admin's history of each who did it."""
+    with transaction.atomic():
+        for disabled in queryset.exclude(disabled_at=None):
+            model_admin.log_change(request, disabled, [{"changed": {"fields": ["disabled at"]}}])
+        queryset.update(disabled_at=None)
 
 
 class LinkedIdentityAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
@@ -102,6 +112,8 @@ class LinkedIdentityAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             if not change:
                 obj.linked_by = request.user.get_username()
             super().save_model(request, obj, form, change)
+            if not change:
+                asserted_access.record_link(obj, request.META, by=obj.linked_by)
             if change and obj.disabled_at is not None and "disabled_at" in form.changed_data:
                 self._end(LinkedIdentity.objects.filter(pk=obj.pk), request, unlink=False)
 
@@ -126,7 +138,7 @@ class LinkedIdentityAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(description=_("Enable selected links"), permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[LinkedIdentity]) -> None:
         """Let them count again."""
-        queryset.update(disabled_at=None)
+        _enable(self, request, queryset)
 
     def _end(self, identities: QuerySet[LinkedIdentity], request: HttpRequest, *, unlink: bool) -> None:
         ended = asserted_access.end_identities(identities, request.META, by=request.user, unlink=unlink)

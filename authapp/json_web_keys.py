@@ -41,6 +41,8 @@ _OF_CURVE = {
     ("OKP", "Ed25519"): ("EdDSA", "Ed25519"),
 }
 _OF_RSA = ALGORITHMS[:6]
+# RFC 7518 §6.2.1, §6.3.1, RFC 8037 §2: members of a public key, each of which is checked where it is loaded.
+_PUBLIC = {"RSA": ("n", "e"), "EC": ("crv", "x", "y"), "OKP": ("crv", "x")}
 # RFC 7518 §6.2.2, §6.3.2, §6.4.1, RFC 8037 §2: members of a private or symmetric key.
 _SECRET = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]+")
@@ -96,12 +98,20 @@ def require_usable(key: Mapping[str, Any]) -> None:
     Raises:
         UnusableKey: as `verifies` would.
     """
-    kid = key.get("kid", "")
-    if not isinstance(kid, str) or len(kid) > MAXIMUM_KID_LENGTH or not kid.isprintable():
+    if not _is_name(key.get("kid", "")):
         raise UnusableKey(f"kid is a string of at most {MAXIMUM_KID_LENGTH} characters")
-    if not all(isinstance(key.get(name, ""), str) for name in ("alg", "use")):
-        raise UnusableKey("alg and use are strings")
+    operations = key.get("key_ops", [])
+    if not isinstance(operations, list) or not all(
+        _is_name(text) for text in (key.get("alg", ""), key.get("use", ""), *operations)
+    ):
+        raise UnusableKey("alg and use are strings, and key_ops an array of strings")
     _load(key, _fitting(key)[0])
+
+
+def worth_keeping(key: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a usable key without all that was not checked and no signature needs, like certificates (x5c, x5u)."""
+    names = ("kty", "kid", "use", "key_ops", "alg", *_PUBLIC[key["kty"]])
+    return {name: key[name] for name in names if name in key}
 
 
 def decode_base64url(text: Any) -> bytes:
@@ -122,6 +132,10 @@ def decode_base64url(text: Any) -> bytes:
     return decoded
 
 
+def _is_name(text: Any) -> bool:
+    return isinstance(text, str) and len(text) <= MAXIMUM_KID_LENGTH and text.isprintable()
+
+
 def _fitting(key: Mapping[str, Any]) -> tuple[str, ...]:
     kind, curve = key.get("kty"), key.get("crv")
     if kind == "RSA":
@@ -137,7 +151,7 @@ def _load(key: Mapping[str, Any], algorithm: str) -> jwt.PyJWK:
         else:
             for name in ("x", "y") if key["kty"] == "EC" else ("x",):
                 decode_base64url(key.get(name))
-        public = {name: key[name] for name in ("kty", "crv", "x", "y", "n", "e") if name in key}
+        public = {name: key[name] for name in ("kty", *_PUBLIC[key["kty"]]) if name in key}
         return jwt.PyJWK(public, algorithm)
     except (jwt.PyJWTError, ValueError, TypeError, KeyError, UnsupportedAlgorithm) as error:
         raise UnusableKey(f"a key of type {key['kty'][:20]} cannot be used") from error

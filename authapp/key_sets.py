@@ -39,10 +39,19 @@ RETRY_SECONDS = 60
 """How long a set is not asked for again, whatever key somebody claims to have."""
 FETCHES_AT_ONCE = 4
 
-# What is kept of a key; certificates (x5c, x5u) are never looked at.
-_KEPT = ("kty", "kid", "use", "key_ops", "alg", "crv", "x", "y", "n", "e")
 _PRIVATE_URL = re.compile(r"(https?)://(?:[a-z0-9.-]+|\[[0-9a-f:.]+\])(?::[1-9][0-9]{0,4})?(/[!-\"$-~]*)?")
-_slots = threading.BoundedSemaphore(FETCHES_AT_ONCE)
+
+
+class _Slots:
+    """How many requests the network may hold up at one time: those that fetch, and those that wait for one of them."""
+
+    def __init__(self) -> None:
+        self.fetching = threading.BoundedSemaphore(FETCHES_AT_ONCE)
+        self.waiting = threading.BoundedSemaphore(FETCHES_AT_ONCE)
+
+
+# Apart, because strangers can name hosts that answer slowly, and trusted issuers must not be kept waiting by them.
+_of_strangers, _of_owner = _Slots(), _Slots()
 
 
 class KeySetError(Exception):
@@ -64,7 +73,7 @@ def parse(document: Any) -> list[dict[str, Any]]:
             json_web_keys.require_public(key)
             if json_web_keys.is_known_type(key):
                 json_web_keys.require_usable(key)
-                found.append({name: key[name] for name in _KEPT if name in key})
+                found.append(json_web_keys.worth_keeping(key))
         if len(json.dumps(found)) > MAXIMUM_BYTES:
             raise KeySetError(f"a key set has at most {MAXIMUM_BYTES} bytes")
     except UnusableKey as error:
@@ -94,7 +103,8 @@ def require_fetchable(jwks_uri: str, *, is_strangers: bool = True) -> Place:
     try:
         return Place(*client_hosts.parse_url(jwks_uri, maximum_length=MAXIMUM_URI_LENGTH))
     except CIMDError:
-        raise KeySetError("jwks_uri is not a plain https URL with the name of a host and a path") from None
+        private = "" if is_strangers else "; a host of your own network is named in PRIVATE_KEY_HOSTS"
+        raise KeySetError(f"jwks_uri is not a plain https URL with the name of a host and a path{private}") from None
 
 
 def known(jwks_uri: str) -> list[dict[str, Any]]:
@@ -121,16 +131,21 @@ def refresh(jwks_uri: str, *, kid: str | None = None, meta: Mapping[str, Any] = 
     except KeySetError as error:
         logger.warning("The key set %r is not asked for: %s.", jwks_uri, error)
         return
-    if not _slots.acquire(blocking=False):
+    slots = _of_strangers if meta else _of_owner
+    if not slots.fetching.acquire(blocking=False):
         logger.warning("The key set %r is not asked for: too many others are.", jwks_uri)
         return
     try:
         if _claim(jwks_uri, meta):
             _fetch_and_store(jwks_uri, place)
-        elif not _has(jwks_uri, kid):
-            _wait_for_another(jwks_uri)
+            return
     finally:
-        _slots.release()
+        slots.fetching.release()
+    if not _has(jwks_uri, kid) and slots.waiting.acquire(blocking=False):
+        try:
+            _wait_for_another(jwks_uri)
+        finally:
+            slots.waiting.release()
 
 
 def _is_due(jwks_uri: str, kid: str | None) -> bool:
@@ -161,8 +176,7 @@ def _fetch_and_store(jwks_uri: str, place: Place) -> None:
         if not connection.in_atomic_block:
             connection.close()  # given back to the pool: a slow host must not keep it from everybody else
         keys, seconds = safe_fetch.get(place, _read, maximum_bytes=MAXIMUM_BYTES)
-        now = timezone.now()
-        changed |= {"keys": keys, "fetched_at": now, "fresh_until": now + timedelta(seconds=seconds)}
+        changed |= {"keys": keys, "fresh_until": timezone.now() + timedelta(seconds=seconds)}
     except (FetchError, KeySetError) as error:
         logger.warning("The key set %r cannot be had: %s.", jwks_uri, error)
     except Exception:  # whatever a stranger's host answers, the request goes on with the keys there are

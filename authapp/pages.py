@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from django.http import HttpResponse
+from authapp.errors import ResponseT
 
 
-def private(response: HttpResponse) -> HttpResponse:
+def private(response: ResponseT) -> ResponseT:
     """Keep the pages and redirects out of caches and frames.
 
     No `form-action`: browsers apply it to the redirect after the form too, and an IPv6 loopback cannot be named in it.

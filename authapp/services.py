@@ -15,18 +15,13 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 from oauth2_provider.generators import generate_client_secret
-from oauth2_provider.models import get_access_token_model
 from oauth2_provider.scopes import get_scopes_backend
 from oauth2_provider.settings import oauth2_settings
-from oauthlib.common import Request
 
 from authapp import audit, client_keys, conf
 from authapp.client_keys import InvalidKeys
 from authapp.models import Application
 from authapp.models.client import PRIVATE_KEY_JWT
-
-SCOPES_OF_PEOPLE = frozenset({"offline_access", "openid", "profile", "email", "address", "phone"})
-"""What only means something where a person takes part: refresh tokens, and what OpenID Connect tells of people."""
 
 
 def scopes_to_give() -> dict[str, str]:
@@ -141,11 +136,6 @@ def make_user(name: str) -> AbstractBaseUser:
     return user
 
 
-def may_do_too_much(user: Any) -> bool:
-    """Return whether an account may do more than a service should: staff and superusers pass many a check."""
-    return bool(getattr(user, "is_superuser", False) or getattr(user, "is_staff", False))
-
-
 def own_scopes(client: Application) -> list[str]:
     """Return the scopes that the owner gave a service, in their order; none recorded is none."""
     available = set(get_scopes_backend().get_available_scopes(application=client))
@@ -174,17 +164,5 @@ def user_of(client: Application) -> Any:
     return user if user is not None and user.is_active else None
 
 
-def revoke(checksum: str, request: Request) -> bool:
-    """Revoke an app-only token of the client of a request (RFC 7009 §2.1); return whether there was one."""
-    found = get_access_token_model().objects.filter(
-        token_checksum=checksum, application=request.client, user__isnull=True
-    )
-    if not found.exclude(scope__contains=oauth2_settings.DCR_REGISTRATION_SCOPE).delete()[0]:
-        return False
-    client: Application = request.client
-    audit.record(audit.Action.TOKEN_REVOKED, request.headers, application=client, user=client.service_user)
-    return True
-
-
 def _never() -> frozenset[str]:
-    return SCOPES_OF_PEOPLE | {oauth2_settings.DCR_REGISTRATION_SCOPE}
+    return conf.SCOPES_OF_PEOPLE | {oauth2_settings.DCR_REGISTRATION_SCOPE}

@@ -15,11 +15,13 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from oauth2_provider.forms import ApplicationForm
 from oauth2_provider.generators import generate_client_secret
 
 from authapp import client_secrets, conf, services
+from authapp.accounts import is_powerful
 from authapp.errors import no_store
 from authapp.models import Application
 from authapp.models.client import PRIVATE_KEY_JWT
@@ -28,30 +30,38 @@ PEOPLE, SERVICE = "people", "service"
 SERVICE_FIELDS = ("service_user", "scopes", "keys", "keys_uri")
 
 
+class OptionalJSONField(forms.JSONField):
+    """JSON, or nothing: an empty field where Django would show `null`."""
+
+    def prepare_value(self, value: Any) -> Any:
+        """Return what the field shows."""
+        return "" if value is None else super().prepare_value(value)
+
+
 class ClientForm(ApplicationForm):
     """A client for people, or for a service; what only one of them has is left out of the other."""
 
     kind = forms.ChoiceField(
-        label=_("made for"),
+        label=capfirst(_("made for")),
         choices=[(PEOPLE, _("an app that people connect")), (SERVICE, _("a service that acts without a person"))],
         widget=forms.RadioSelect,
         required=False,
         initial=PEOPLE,
     )
     scopes = forms.MultipleChoiceField(
-        label=_("scopes"),
+        label=capfirst(_("scopes")),
         widget=forms.CheckboxSelectMultiple,
         required=False,
         help_text=_("What the service may do. Its account needs the permissions for it as well."),
     )
 
-    keys = forms.JSONField(
-        label=_("its public keys"),
+    keys = OptionalJSONField(
+        label=capfirst(_("its public keys")),
         required=False,
         help_text=_("A JWK Set, where the service proves by a key who it is; it then has no secret."),
     )
     keys_uri = forms.CharField(
-        label=_("where it publishes its public keys"),
+        label=capfirst(_("where it publishes its public keys")),
         required=False,
         max_length=500,
         help_text=_("Or where it publishes them: they may change there."),
@@ -91,7 +101,7 @@ class ClientForm(ApplicationForm):
                 services.require_complete(client)
             except ValidationError as error:
                 self._tell(error)
-            if services.may_do_too_much(client.service_user) and not self.owner.is_superuser:
+            if is_powerful(client.service_user) and not self.owner.is_superuser:
                 self.add_error("service_user", _("Only a superuser can let a service run as staff or a superuser."))
         elif client.pk is None:
             if self.cleaned_data.get("service_user") or self.cleaned_data.get("scopes") or self._keys():
@@ -161,7 +171,7 @@ class ServicesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         if is_service and not change:
             request.service_secret = secret or None  # type: ignore[attr-defined]
             services.record_made(obj, request.META, by=request.user.get_username())
-        if is_service and services.may_do_too_much(obj.service_user):
+        if is_service and is_powerful(obj.service_user):
             text = _("%(user)s is staff or a superuser: the service may do all that the account may.")
             self.message_user(request, text % {"user": obj.service_user}, messages.WARNING)
         if is_service and not conf.client_credentials():
@@ -182,6 +192,11 @@ class ServicesAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
             self.message_user(request, _("Choose one client that you made and that has a secret."), messages.ERROR)
             return None
         client = clients[0]
+        if is_powerful(client.service_user) and not request.user.is_superuser:
+            # Who has the secret may do all that the account may.
+            text = _("Only a superuser can give a new secret to a service that runs as staff or a superuser.")
+            self.message_user(request, text, messages.ERROR)
+            return None
         if request.POST.get("confirmed") != "yes":
             return self._page(
                 request,

@@ -77,13 +77,14 @@ def seconds_until_user_code(request: HttpRequest) -> int:
         ),
     )
     try:
-        waits = [bucket.take() for bucket in buckets]
+        # One after the other: who has none left must not use up what the others at the address have.
+        wait = next((wait for bucket in buckets if (wait := bucket.take())), 0)
     except Exception:  # each cache has its own errors
         logger.exception("No user code can be entered: the cache does not work.")
         return 60
-    if any(waits):
+    if wait:
         logger.warning("Too many user codes were entered by user %s.", request.user.pk)
-    return _seconds(max(waits))
+    return _seconds(wait)
 
 
 class DocumentFetchLimit:

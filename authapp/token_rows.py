@@ -99,9 +99,10 @@ class _Query:
             f" JOIN {quote(application.db_table)} a ON {same('t', token.get_field('application'), 'a', application.pk)}"
             f" JOIN {quote(user.db_table)} u ON {column('u', user.pk)} = COALESCE("
             f"{column('t', token.get_field('user'))}, {column('a', application.get_field('service_user'))})"
+            # Both by the token: by the client's own row PostgreSQL would go through all who connected that client.
             f" LEFT JOIN {quote(consent.db_table)} c ON"
             f" {same('c', consent.get_field('user'), 't', token.get_field('user'))}"
-            f" AND {same('c', consent.get_field('application'), 'a', application.pk)}"
+            f" AND {same('c', consent.get_field('application'), 't', token.get_field('application'))}"
             f" WHERE t.{quote(token.get_field('token_checksum').column)} = {placeholder}"
         )
 

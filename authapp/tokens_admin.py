@@ -59,7 +59,7 @@ class AccessTokenAdmin(_TokenColumns, DOTAccessTokenAdmin):
     list_display = ("pk", "user_link", "application_link", "scope", "resources", "created", "expires", "is_live")
     exclude = ("token", "token_checksum")
 
-    @admin.action(description=_("Revoke selected tokens and all that belong to them"))
+    @admin.action(description=_("Revoke selected tokens and all that belong to them"), permissions=["change"])
     def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """End the families of the selected tokens (DOT ends one pair)."""
         owners = get_refresh_token_model().objects.filter(access_token__in=queryset)
@@ -82,7 +82,7 @@ class RefreshTokenAdmin(_TokenColumns, DOTRefreshTokenAdmin):
     list_filter = (("revoked", admin.EmptyFieldListFilter), "created", "application__registration_source")
     exclude = ("token", "token_checksum")
 
-    @admin.action(description=_("Revoke selected tokens and all that belong to them"))
+    @admin.action(description=_("Revoke selected tokens and all that belong to them"), permissions=["change"])
     def revoke_tokens(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """End the families of the selected tokens (DOT ends one pair)."""
         self._revoke(request, queryset, queryset.values("token_family"))

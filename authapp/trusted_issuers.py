@@ -7,6 +7,7 @@ byte and never discovered: whoever answers for a name today shall not be able to
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from urllib.parse import urlsplit
 from django.core.exceptions import ImproperlyConfigured
 from django.db import DatabaseError
 from django.utils.module_loading import import_string
+from oauth2_provider.scopes import get_scopes_backend
 
 from authapp import assertions, conf, key_sets
 from authapp.models import TrustedIssuer
@@ -25,6 +27,7 @@ PROFILE = "urn:ietf:params:oauth:grant-profile:id-jag"
 RULES = frozenset(TrustedIssuer.Rule.values)
 _FIELDS = frozenset({"issuer", "name", "jwks_uri", "jwks", "rule", "email_domains", "scopes", "clients", "tenant"})
 _MAXIMUM_ISSUER = 255
+_NO_DOMAIN = re.compile(r"[@,;\s]|^\.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,7 +172,7 @@ def parse(entry: Any) -> Issuer:
     domains = frozenset(domain.lower() for domain in _texts(entry, "email_domains"))
     if rule == "email" and not domains:
         raise ImproperlyConfigured("the rule email needs email_domains.")
-    if any("@" in domain or "." not in domain.strip(".") or domain.startswith(".") for domain in domains):
+    if any(_NO_DOMAIN.search(domain) or "." not in domain.strip(".") for domain in domains):
         raise ImproperlyConfigured("email_domains must be domains in full, like example.com.")
     if rule not in RULES:
         _require_function(rule)
@@ -186,12 +189,24 @@ def parse(entry: Any) -> Issuer:
     )
 
 
+def require_known_scopes(trusted: Issuer) -> None:
+    """Let no misspelt scope pass in silence when somebody writes an issuer down: it would never be granted.
+
+    Raises:
+        ImproperlyConfigured: the scopes that this server does not have, and those it has.
+    """
+    known = get_scopes_backend().get_all_scopes()
+    if unknown := sorted(trusted.scopes - set(known)):
+        raise ImproperlyConfigured(f"there is no scope {', '.join(unknown)}; there is {', '.join(sorted(known))}.")
+
+
 def problems_with_settings() -> list[str]:
     """Return what is wrong with the issuers of the settings, each in a sentence."""
     problems, seen = [], set()
     for number, entry in enumerate(conf.trusted_issuers()):
         try:
             trusted = parse(entry)
+            require_known_scopes(trusted)
         except ImproperlyConfigured as error:
             problems.append(f"AUTHAPP['TRUSTED_ISSUERS'][{number}]: {error}")
             continue
@@ -229,7 +244,8 @@ def _texts(entry: Mapping[str, Any], name: str) -> list[str]:
 def _require_issuer(issuer: str) -> None:
     """Refuse what is no absolute https URL (RFC 8414 §2); plain http is for hosts that the owner named."""
     wrong = ImproperlyConfigured(
-        f"issuer must be an absolute https URL of at most {_MAXIMUM_ISSUER} characters, without query or fragment."
+        f"issuer must be an absolute https URL of at most {_MAXIMUM_ISSUER} characters, without query or fragment; "
+        "to try one out, http on loopback if PRIVATE_KEY_HOSTS has its host."
     )
     if not issuer.isascii() or not issuer.isprintable() or len(issuer) > _MAXIMUM_ISSUER or set(issuer) & set(" ?#@"):
         raise wrong

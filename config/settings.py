@@ -296,10 +296,10 @@ AUTHAPP = {
 }
 
 # Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
-# use one (authorize, sign-in, admin) answer no cross-origin request. /star has its own rules in mcpapp.asgi.
-CORS_URLS_REGEX = (
-    r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|device_authorization|jwks|userinfo)(/.*)?)$"
-)
+# use one (authorize, sign-in, admin) answer no cross-origin request, nor does the one that gives codes to devices: a
+# phisher's page would let a visitor's browser ask, and so from the visitor's own network. /star has its own rules in
+# mcpapp.asgi.
+CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|jwks|userinfo)(/.*)?)$"
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
 CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "mcp-protocol-version", "user-agent"]

@@ -9,6 +9,7 @@ import pytest
 from mcp.server.mcpserver.resolve import Resolve
 
 from authapp import checks as authapp_checks
+from authapp.validator import Validator
 from mcpapp import checks as mcpapp_checks
 from mcpapp import registry
 
@@ -25,6 +26,7 @@ def test_the_settings_of_the_site_pass() -> None:
     for check in (
         authapp_checks.check_issuers_and_resources,
         authapp_checks.check_application_model,
+        authapp_checks.check_oauth_classes,
         authapp_checks.check_openid,
         mcpapp_checks.check_resources,
         mcpapp_checks.check_token_lookup,
@@ -54,6 +56,25 @@ def test_a_kind_of_subject_that_does_not_exist_is_refused(settings: Any) -> None
 
 
 @pytest.mark.parametrize(
+    ("host", "is_one"),
+    [
+        ("idp.intranet.example", True),
+        ("127.0.0.1:8080", True),
+        ("[::1]:8080", True),
+        ("https://idp.intranet.example", False),
+        ("idp.intranet.example/keys", False),
+        ("IDP.intranet.example", False),
+        ("idp.intranet.example:", False),
+        (" idp.intranet.example", False),
+        ("", False),
+    ],
+)
+def test_a_host_of_keys_that_stands_in_no_url_is_named(settings: Any, host: str, is_one: bool) -> None:
+    settings.AUTHAPP = {**settings.AUTHAPP, "PRIVATE_KEY_HOSTS": [host]}
+    assert ids(authapp_checks.check_private_key_hosts()) == ([] if is_one else ["authapp.E010"])
+
+
+@pytest.mark.parametrize(
     ("change", "expected"),
     [
         ({"RESOURCES": []}, ["mcpapp.E001"]),
@@ -79,10 +100,30 @@ def test_another_application_model_is_refused(settings: Any) -> None:
     assert ids(authapp_checks.check_application_model()) == ["authapp.E003"]
 
 
-def test_a_registration_limit_that_never_refills_is_refused(settings: Any) -> None:
-    assert authapp_checks.check_registration_limit() == []
-    settings.AUTHAPP = {**settings.AUTHAPP, "REGISTRATION_REFILL_PER_MINUTE": 0}
-    assert ids(authapp_checks.check_registration_limit()) == ["authapp.E005"]
+@pytest.mark.parametrize("limit", ["REGISTRATION", "DOCUMENT_FETCH", "DEVICE_AUTHORIZATION"])
+@pytest.mark.parametrize("value", [0, "often"])
+def test_a_limit_that_never_refills_is_refused(settings: Any, limit: str, value: Any) -> None:
+    assert authapp_checks.check_limits() == []
+    settings.AUTHAPP = {**settings.AUTHAPP, f"{limit}_REFILL_PER_MINUTE": value}
+    assert ids(authapp_checks.check_limits()) == ["authapp.E005"]
+
+
+class OwnValidator(Validator):
+    """What a site makes from ours."""
+
+
+@pytest.mark.parametrize("name", authapp_checks.OAUTH_CLASSES)
+def test_a_site_that_leaves_one_of_our_classes_out_is_told_so(settings: Any, name: str) -> None:
+    assert authapp_checks.check_oauth_classes() == []
+    ours = settings.OAUTH2_PROVIDER
+    settings.OAUTH2_PROVIDER = {key: value for key, value in ours.items() if key != name}
+    (problem,) = authapp_checks.check_oauth_classes()
+    assert problem.id == "authapp.E009"
+    assert name in problem.msg
+    settings.OAUTH2_PROVIDER = {**ours, name: "authapp.nowhere.Class"}
+    assert ids(authapp_checks.check_oauth_classes()) == ["authapp.E009"]
+    settings.OAUTH2_PROVIDER = {**ours, "OAUTH2_VALIDATOR_CLASS": f"{__name__}.OwnValidator"}
+    assert authapp_checks.check_oauth_classes() == []
 
 
 def test_a_scope_that_nobody_can_be_granted_is_named_with_the_tool(monkeypatch: pytest.MonkeyPatch) -> None:

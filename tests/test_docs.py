@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import get_commands
 
+from authapp import conf
 from tests.conftest import ROOT
 
 DOCS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -27,6 +29,8 @@ def test_every_environment_variable_is_documented_and_every_documented_one_is_re
     documented = set(re.findall(r"^\| `([A-Z_]+)`", table, re.MULTILINE))
     assert "PUBLIC_URL" in read
     assert documented == read
+    named = re.findall(r"^\| `(\w+(?:\[[^\]]+\])?)`", (ROOT / "docs" / "settings.md").read_text("utf-8"), re.MULTILINE)
+    assert sorted(named) == sorted(set(named)), "each is said once"
 
 
 @pytest.mark.parametrize(("name", "package"), [("AUTHAPP", "authapp"), ("MCPAPP", "mcpapp")])
@@ -75,12 +79,38 @@ def test_the_readme_has_the_two_commands_and_the_versions_that_are_tested() -> N
         pinned = re.search(rf'"{re.escape(package)}": "([\d.]+)"', packages)
         assert pinned, package
         assert f"| {row} | {pinned[1]} |" in readme
+    openid_client = re.search(r'"openid-client": "(\d+\.\d+)\.', packages)
+    assert openid_client
+    assert f"openid-client {openid_client[1]} " in readme
     for package, row in (("mcp", "MCP Python SDK"), ("fastmcp", "fastmcp")):
         pinned = re.search(rf"^{package}==([\d.]+)", requirements, re.MULTILINE)
         assert pinned, package
         said = re.search(rf"\| {row} \| ([\d.]+) \|", readme)
         assert said, row
         assert pinned[1].startswith(said[1])
+
+
+def test_the_readme_names_each_way_in_with_its_guide_and_whether_it_is_on(settings: Any) -> None:
+    """The ways in are the grants and profiles that metadata has, and are on or off as a new site has them."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    claims = re.findall(r"^- \*\*(.*?)(?=^- \*\*|^\S)", readme, re.MULTILINE | re.DOTALL)
+    settings.AUTHAPP = {name: settings.AUTHAPP[name] for name in ("ISSUERS", "RESOURCES")}
+    for guide, is_on in (
+        ("devices", conf.device_flow()),
+        ("services", conf.client_credentials()),
+        ("enterprise", bool(conf.trusted_issuers())),
+        ("openid-connect", conf.openid()),
+    ):
+        [claim] = [claim for claim in claims if f"](docs/{guide}.md)" in claim]
+        assert ("Off until the owner" in claim) is not is_on, guide
+    table = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    defaults = dict(re.findall(r"^\| `(\w+)` \| `?(\w+)`? \|", table, re.MULTILINE))
+    assert [defaults[name] for name in ("DEVICE_FLOW", "APP_ONLY_TOKENS", "TRUSTED_ISSUERS", "OPENID_CONNECT")] == [
+        "true",
+        "false",
+        "none",
+        "true",
+    ]
 
 
 def test_the_example_in_the_readme_and_the_guide_declare_tools_as_the_code_does() -> None:

@@ -8,9 +8,21 @@ from functools import cache
 from typing import Any
 
 import pytest
+from django.test import Client
 
 from tests.conftest import ROOT
-from tests.oauth import CALLBACK, PKCE, answer, authorization_url, authorize, browser, redeem, registered
+from tests.oauth import (
+    CALLBACK,
+    HOST,
+    PKCE,
+    answer,
+    authorization_url,
+    authorize,
+    browser,
+    post_form,
+    redeem,
+    registered,
+)
 
 TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 NOTE = re.compile(r"\[\d{4}\]\((decisions/[\w-]+\.md)\)")
@@ -129,3 +141,21 @@ def test_a_verifier_has_43_to_128_unreserved_characters(alice: Any, verifier: st
     pkce = PKCE(verifier)
     code = authorize(alice, client_id, pkce, redirect_uri=CALLBACK)["code"]
     assert redeem(client_id, code, pkce).json()["error"] in {"invalid_request", "invalid_grant"}
+
+
+@pytest.mark.rfc("8693 2.1")
+@pytest.mark.rfc("9126 5")
+@pytest.mark.rfc("9449 5.1")
+def test_what_was_decided_against_is_not_there(alice: Any) -> None:
+    """Docs/decisions/0020 to 0023: neither served, nor named by the metadata, which would promise it."""
+    metadata = Client().get("/.well-known/oauth-authorization-server", headers={"host": HOST}).json()
+    exchange = "urn:ietf:params:oauth:grant-type:token-exchange"
+    assert "authorization_code" in metadata["grant_types_supported"]
+    assert exchange not in metadata["grant_types_supported"]
+    assert not {"pushed_authorization_request_endpoint", "dpop_signing_alg_values_supported"} & set(metadata)
+    client_id, pkce = registered()["client_id"], PKCE()
+    tokens = redeem(client_id, authorize(alice, client_id, pkce)["code"], pkce).json()
+    assert tokens["token_type"] == "Bearer"
+    access_token = "urn:ietf:params:oauth:token-type:access_token"
+    form = {"grant_type": exchange, "subject_token": tokens["access_token"], "subject_token_type": access_token}
+    assert post_form("/o/token/", form | {"client_id": client_id}).json()["error"] == "unsupported_grant_type"

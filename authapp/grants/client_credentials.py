@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.http import HttpRequest
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2 import BearerToken
@@ -64,9 +63,7 @@ class ClientCredentialsGrant(OAuth2Validator):
             return False
         request.user = None
         request.granted_resource = conf.resources()
-        at = HttpRequest()
-        at.META = request.headers
-        request.default_resource = [conf.default_resource(at)]
+        request.default_resource = [conf.default_resource(request.headers)]
         return True
 
     def get_default_scopes(self, client_id: str, request: Request, *args: Any, **kwargs: Any) -> list[str]:
@@ -76,6 +73,13 @@ class ClientCredentialsGrant(OAuth2Validator):
         return list(super().get_default_scopes(client_id, request, *args, **kwargs))
 
     def validate_own_scopes(self, scopes: list[str], client: Application, request: Request) -> bool:
-        """Return whether a service asks for nothing beyond what the owner gave it; more is refused, not left out."""
+        """Let a service ask for nothing beyond what the owner gave it; more is refused, not left out.
+
+        Raises:
+            oauthlib.oauth2.rfc6749.errors.InvalidScopeError: it does; told is what it may have.
+        """
         request.scopes = list(dict.fromkeys(scopes))
-        return bool(request.scopes) and services.within_own_scopes(client, request.scopes)
+        if not request.scopes or not services.within_own_scopes(client, request.scopes):
+            may_have = " ".join(services.own_scopes(client)) or "no scope"
+            raise errors.InvalidScopeError(description=f"This service may have {may_have}.", request=request)
+        return True

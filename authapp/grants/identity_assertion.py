@@ -26,8 +26,6 @@ from authapp.trusted_issuers import Issuer
 logger = logging.getLogger(__name__)
 
 TYP = "oauth-id-jag+jwt"
-_NOT_GRANTED = frozenset({"offline_access", "openid", "profile", "email", "address", "phone"})
-"""Scopes of a login: on another's word there is no refresh token and no ID token, nor what goes with one."""
 _NOT_UNDERSTOOD = ("cnf", "authorization_details", "aud_tenant")
 """Claims that narrow what an assertion is good for. Who cannot do what they ask must not do less (RFC 9396 §5)."""
 
@@ -135,7 +133,8 @@ class IdentityAssertion(OAuth2Validator):
                 _refuse(request, "scope has one that this server does not have", issuer)  # the extension, §7.6.2
         else:
             asserted = sorted(issuer.scopes)
-        allowed = conf.with_implied(asserted) & known - _NOT_GRANTED
+        # On another's word there is no refresh token and no ID token, nor what goes with one.
+        allowed = conf.with_implied(asserted) & known - conf.SCOPES_OF_PEOPLE
         for limit in (issuer.scopes, request.client.scope.split()):
             if limit:
                 allowed &= conf.with_implied(limit)
@@ -154,7 +153,8 @@ def _problem_with_claims(claims: dict[str, Any], issuer: Issuer, client: Any) ->
     """Return why verified claims do not make a grant for this client, or nothing."""
     if "iat" not in claims:
         return "iat is missing"
-    if claims["exp"] - claims["iat"] > conf.identity_assertion_maximum_seconds():
+    # Not by their difference: of a fraction and an endless whole number there is none.
+    if claims["iat"] < claims["exp"] - conf.identity_assertion_maximum_seconds():
         return "it is good for longer than it may be"
     if claims.get("client_id") != client.client_id:
         return "client_id is another client's"

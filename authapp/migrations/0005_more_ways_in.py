@@ -19,7 +19,6 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("url", models.CharField(max_length=500, unique=True, verbose_name="URL")),
                 ("keys", models.JSONField(default=list, verbose_name="keys")),
-                ("fetched_at", models.DateTimeField(blank=True, null=True, verbose_name="fetched at")),
                 ("fresh_until", models.DateTimeField(blank=True, null=True, verbose_name="fresh until")),
                 ("tried_at", models.DateTimeField(blank=True, null=True, verbose_name="last tried at")),
                 ("busy_until", models.DateTimeField(blank=True, null=True)),
@@ -66,7 +65,7 @@ class Migration(migrations.Migration):
                     models.CharField(
                         blank=True,
                         help_text="Where the provider publishes its keys; https.",
-                        max_length=2000,
+                        max_length=500,
                         verbose_name="JWKS URI",
                     ),
                 ),

@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from oauth2_provider.models import AbstractApplication, ApplicationManager
 
 from authapp import conf, redirect_uris
+from authapp.accounts import is_a_persons
 
 PRIVATE_KEY_JWT = "private_key_jwt"
 
@@ -189,8 +190,3 @@ class Application(AbstractApplication):
         from authapp import client_hosts  # which needs this model
 
         return self.disabled_at is None and client_hosts.may_be_used(self)
-
-
-def is_a_persons(user: Any) -> bool:
-    """Return whether somebody can sign in to an account, or has: what a service does must not look like their doing."""
-    return bool(user.has_usable_password() or getattr(user, "last_login", None))

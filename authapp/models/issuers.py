@@ -26,7 +26,7 @@ class TrustedIssuer(models.Model):
     )
     name = models.CharField(_("name"), max_length=100, blank=True, help_text=_("What people call the organisation."))
     jwks_uri = models.CharField(
-        _("JWKS URI"), max_length=2000, blank=True, help_text=_("Where the provider publishes its keys; https.")
+        _("JWKS URI"), max_length=500, blank=True, help_text=_("Where the provider publishes its keys; https.")
     )
     jwks = models.JSONField(
         _("JWK set"), null=True, blank=True, help_text=_("The public keys themselves, in the place of a JWKS URI.")
@@ -69,7 +69,7 @@ class TrustedIssuer(models.Model):
 
         super().clean()
         try:
-            trusted_issuers.of_row(self)
+            trusted_issuers.require_known_scopes(trusted_issuers.of_row(self))
         except ImproperlyConfigured as error:
             raise ValidationError(str(error)) from error
 

@@ -11,7 +11,6 @@ class KeySet(models.Model):
 
     url = models.CharField(_("URL"), max_length=500, unique=True)
     keys = models.JSONField(_("keys"), default=list)
-    fetched_at = models.DateTimeField(_("fetched at"), null=True, blank=True)
     fresh_until = models.DateTimeField(_("fresh until"), null=True, blank=True)
     tried_at = models.DateTimeField(_("last tried at"), null=True, blank=True)
     busy_until = models.DateTimeField(null=True, blank=True)

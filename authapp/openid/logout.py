@@ -22,11 +22,11 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt, csrf_protect
 
 from authapp import redirect_uris
-from authapp.errors import no_store
 from authapp.models import Application
 from authapp.openid import id_tokens
 from authapp.openid.id_tokens import Hint
 from authapp.openid.views import OpenIDView
+from authapp.pages import private
 
 MAXIMUM_QUERY_LENGTH = 16 * 1024
 CONFIRMED = "sign_out"
@@ -64,13 +64,7 @@ class LogoutView(OpenIDView):
             response = super().dispatch(request, *args, **kwargs)
         except InvalidLogout as error:
             response = _page(request, 400, problem=str(error))
-        no_store(response)
-        response["Referrer-Policy"] = "same-origin"  # the address has an ID token
-        response["Content-Security-Policy"] = (
-            "default-src 'none'; style-src 'self'; img-src 'self' data:; font-src 'self'; base-uri 'none'; "
-            "frame-ancestors 'none'"
-        )
-        return response
+        return private(response)  # no other site sees the address, which may have an ID token
 
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Sign out, or ask first."""
@@ -137,6 +131,8 @@ def _confirmed(request: HttpRequest) -> HttpResponse:
     asked = read(request.GET, request.META.get("QUERY_STRING", ""))
     if request.POST.get(CONFIRMED) != "true":
         return _page(request, 200, stayed=True)
+    if not request.user.is_authenticated:  # any more
+        return _signed_out(request, asked)
     logout(request)
     return _redirect(asked.return_to) if asked.return_to else _signed_out(request, asked)
 

@@ -31,9 +31,14 @@ def subject(user: Any, application: Application) -> str:
 def sector(application: Application) -> str:
     """Return whose clients see the same person (OIDC Core §8.1): a host that all answers go to, or this client alone.
 
+    Nothing ties a device to a host (RFC 8628), so whoever registers another's address and the device grant would get
+    its tokens, and learn who its people are there.
+
     A client cannot put itself into another's sector and keep tokens: registration refuses to change it
     (`authapp.registration`), and a client with a document has only ever the host of the document.
     """
+    if application.may_use(conf.DEVICE_CODE):
+        return str(application.client_id)
     parts = [urlsplit(uri) for uri in application.registered_redirect_uris]
     hosts = {part.hostname or "" for part in parts}
     if len(hosts) != 1 or any(part.scheme != "https" for part in parts):

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from asgiref.sync import async_to_sync
 from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission
 from django.test import Client
 from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
 
@@ -128,6 +129,26 @@ def test_revoking_a_token_in_the_admin_ends_the_whole_login(admin_browser: Clien
     for pair in pairs:
         assert async_to_sync(find_access_token)(pair["access_token"]) is None
         assert refresh(client["client_id"], pair["refresh_token"]).status_code == 400
+
+
+def test_who_may_only_look_disables_and_revokes_nothing(alice: Any) -> None:
+    _, tokens = connected(alice)
+    application, refreshable = Application.objects.get(), get_refresh_token_model().objects.get()
+    clerk = get_user_model().objects.create_user("clerk", password="clerk-password", is_staff=True)
+    choices = {
+        "application": ("authapp/application", "disable", application.pk),
+        "accesstoken": ("oauth2_provider/accesstoken", "revoke_tokens", refreshable.access_token_id),
+        "refreshtoken": ("oauth2_provider/refreshtoken", "revoke_tokens", refreshable.pk),
+    }
+    for may in ("view", "change"):
+        for model, (path, action, pk) in choices.items():
+            clerk.user_permissions.set(Permission.objects.filter(codename__in=[f"view_{model}", f"{may}_{model}"]))
+            browser(clerk).post(f"/admin/{path}/", {"action": action, "_selected_action": [pk]})
+            if may == "view":
+                assert async_to_sync(find_access_token)(tokens["access_token"]) is not None, model
+    application.refresh_from_db()
+    assert application.disabled_at is not None
+    assert not get_access_token_model().objects.filter(user=alice).exists()
 
 
 def test_deleting_a_connection_in_the_admin_ends_its_tokens(admin_browser: Client, alice: Any) -> None:

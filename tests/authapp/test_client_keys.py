@@ -70,6 +70,18 @@ def test_of_a_key_only_what_is_needed_is_kept() -> None:
     assert with_key(jwks={"keys": [key], "note": "hello"}).json()["jwks"] == {"keys": [KEY.public]}
 
 
+@pytest.mark.parametrize("value", ["\x00", "\ud800", float("nan"), {"\x00": []}], ids=["NUL", "half", "NaN", "object"])
+@pytest.mark.parametrize("name", ["crv", "x", "y", "key_ops", "use"])
+def test_what_no_signature_needs_of_a_key_reaches_no_database(name: str, value: Any) -> None:
+    """PostgreSQL keeps no NUL and no half of a pair, no database NaN: members of other types are not looked at."""
+    response = with_key(jwks={"keys": [RSA.public | {name: value}]})
+    if name in {"crv", "x", "y"}:
+        assert response.json()["jwks"] == {"keys": [RSA.public]}
+    else:
+        assert (response.status_code, response.json()["error"]) == (400, "invalid_client_metadata")
+    assert with_key(jwks={"keys": [RSA.public | {"key_ops": ["verify"]}]}).status_code == 201
+
+
 def test_a_key_of_a_type_that_is_not_known_is_left_out() -> None:
     """RFC 7517 §5."""
     unknown = [{"kty": "AKP", "alg": "ML-DSA-44", "pub": "x"}, {"kty": "EC", "crv": "secp256k1", "x": "A", "y": "A"}]
@@ -104,6 +116,8 @@ UNUSABLE: dict[str, dict[str, Any]] = {
     "an RSA key of 1024 bits": {"jwks": {"keys": [WEAK.public]}},
     "an RSA key of 1024 bits among others": {"jwks": {"keys": [KEY.public, WEAK.public]}},
     "an RSA key of 16384 bits": {"jwks": {"keys": [RSA.public | {"n": "_" * 2731}]}},
+    "an RSA key of 8208 bits": {"jwks": {"keys": [RSA.public | {"n": "_" * 1368}]}},
+    "an RSA key with the exponent 2^32 + 1": {"jwks": {"keys": [RSA.public | {"e": "AQAAAAE"}]}},
     "an RSA exponent of one": {"jwks": {"keys": [RSA.public | {"e": "AQ"}]}},
     "an even RSA exponent": {"jwks": {"keys": [RSA.public | {"e": "Ag"}]}},
     "a huge RSA exponent": {"jwks": {"keys": [RSA.public | {"e": RSA.public["n"]}]}},

@@ -201,8 +201,11 @@ def test_a_code_that_is_wrong_over_answered_or_of_a_disabled_client_gets_one_and
 @pytest.mark.rfc("8628 5.1")
 def test_a_person_tries_ten_codes_and_then_waits(alice: Any, bob: Any, still: None) -> None:
     _, answer = waiting()
-    assert [enter(alice, "BBBB-BBBB").status_code for _ in range(10)] == [400] * 10
+    wrong = [enter(alice, "BBBB-BBBB") for _ in range(10)]
+    assert [response.status_code for response in wrong] == [400] * 10
+    assert b'aria-invalid="true"' in wrong[-1].content
     refused = enter(alice, answer["user_code"])
+    assert b"aria-invalid" not in refused.content, "it was not looked at"
     assert refused.status_code == 429
     assert 0 < int(refused["Retry-After"]) <= 60
     assert "Too many codes were entered" in text_of(refused)
@@ -218,6 +221,12 @@ def test_an_address_tries_sixty_codes_with_all_its_accounts(alice: Any, django_u
         assert {enter(person, "BBBB-BBBB").status_code for _ in range(10)} == {400}
     assert enter(people[6], answer["user_code"]).status_code == 429
     assert enter(people[6], answer["user_code"], REMOTE_ADDR="198.51.100.9").status_code == 200, "another address"
+
+
+def test_who_tries_too_many_codes_uses_up_nobody_elses(alice: Any, bob: Any, still: None) -> None:
+    _, answer = waiting()
+    assert [enter(alice, "BBBB-BBBB").status_code for _ in range(70)] == [400] * 10 + [429] * 60
+    assert enter(bob, answer["user_code"]).status_code == 200, "at the same address"
 
 
 def test_after_a_minute_a_person_may_try_one_more(alice: Any, clock: Clock) -> None:

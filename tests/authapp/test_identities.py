@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth import get_user_model
 from django.core.management import CommandError, call_command
 from django.db import connections
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model
 
-from authapp import asserted_access, checks, conf
+from authapp import asserted_access, checks, conf, identities
 from authapp.models import Application, AuditEvent, Connection, LinkedIdentity, TrustedIssuer
 from tests.authapp.enterprise import (
     assertion_for,
@@ -162,6 +163,28 @@ def test_an_email_that_changes_hands_moves_nobody(by_email: IdentityProvider, de
     assert_refused(sent(by_email, desk, sub="e-1"), "another subject")
 
 
+@pytest.mark.django_db(transaction=True)
+def test_of_two_subjects_at_once_with_one_address_one_is_the_person(
+    by_email: IdentityProvider, desk: Application
+) -> None:
+    def statuses(number: int) -> list[int]:
+        email = f"person{number}@example.com"
+        get_user_model().objects.create_user(f"person{number}", email=email)
+        start = threading.Barrier(6)
+
+        def send(subject: int) -> int:
+            try:
+                start.wait(30)
+                return int(sent(by_email, desk, sub=f"{number}-{subject}", email=email).status_code)
+            finally:
+                connections.close_all()
+
+        with ThreadPoolExecutor(6) as pool:
+            return sorted(pool.map(send, range(6)))
+
+    assert [statuses(number) for number in range(6)] == [[200, 400, 400, 400, 400, 400]] * 6
+
+
 def test_who_becomes_staff_is_not_found_by_their_email_any_more(
     by_email: IdentityProvider, desk: Application, carol: Any
 ) -> None:
@@ -241,6 +264,21 @@ def test_of_two_first_uses_at_once_both_see_one_link(by_email: IdentityProvider,
     assert LinkedIdentity.objects.count() == 1
     assert Connection.objects.count() == 1
     assert AuditEvent.objects.filter(action=AuditEvent.Action.IDENTITY_LINKED).count() == 1
+
+
+def test_who_finds_the_link_made_a_moment_ago_by_another_first_use_takes_it(
+    by_email: IdentityProvider, desk: Application, carol: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = identities._find
+
+    def look_before_the_other_links(issuer: Any, subject: str) -> Any:
+        found = look(issuer, subject)
+        LinkedIdentity.objects.get_or_create(issuer=issuer.issuer, subject=subject, defaults={"user": carol})
+        return found
+
+    monkeypatch.setattr(identities, "_find", look_before_the_other_links)
+    assert user_of(sent(by_email, desk)) == carol
+    assert LinkedIdentity.objects.count() == 1
 
 
 # --- The end ------------------------------------------------------------------------------------------------
@@ -328,7 +366,34 @@ def test_a_link_made_in_the_admin_says_who_made_it(
     assert admin.post("/admin/authapp/linkedidentity/add/", body | {"subject": "с-1"}).status_code == 200, "Cyrillic"
     assert admin.post("/admin/authapp/linkedidentity/add/", body).status_code == 302
     assert LinkedIdentity.objects.get().linked_by == "alice"
+    event = AuditEvent.objects.get(action=AuditEvent.Action.IDENTITY_LINKED)
+    assert (event.user, event.detail["by"], event.ip_address) == (carol, "alice", "127.0.0.1")
     assert user_of(sent(provider, desk)) == carol
+
+
+def test_what_the_owner_does_by_a_command_is_in_the_audit_trail(provider: IdentityProvider, carol: Any) -> None:
+    for _ in range(2):
+        run("link_identities", provider.issuer, "c-1", "carol")
+    event = AuditEvent.objects.get(action=AuditEvent.Action.IDENTITY_LINKED)
+    assert (event.user, event.detail["subject"], event.detail["by"]) == (carol, "c-1", "link_identities")
+    client_id = json.loads(run("create_enterprise_client", "Desk", "--json"))["client_id"]
+    assert AuditEvent.objects.get(action=AuditEvent.Action.CLIENT_REGISTERED).client_id == client_id
+
+
+def test_the_admin_says_who_let_an_issuer_or_a_person_back_in(provider: IdentityProvider, alice: Any) -> None:
+    admin, now = admin_browser(alice), timezone.now()
+    issuer = TrustedIssuer.objects.create(
+        issuer="https://other.example", jwks_uri="https://o.example/k", disabled_at=now
+    )
+    identity = link(provider, alice)
+    LinkedIdentity.objects.update(disabled_at=now)
+    for model, row in (("trustedissuer", issuer), ("linkedidentity", identity)):
+        for _ in range(2):
+            admin.post(f"/admin/authapp/{model}/", {"action": "enable", "_selected_action": [row.pk]})
+        row.refresh_from_db()
+        assert row.disabled_at is None
+        entry = LogEntry.objects.get(content_type__model=model, object_id=str(row.pk))
+        assert "disabled at" in entry.get_change_message()
 
 
 def test_what_the_admin_of_issuers_shows_and_refuses(provider: IdentityProvider, alice: Any) -> None:
@@ -341,6 +406,7 @@ def test_what_the_admin_of_issuers_shows_and_refuses(provider: IdentityProvider,
         {"issuer": provider.issuer, "jwks_uri": provider.jwks_uri, "rule": "os.system"},
         {"issuer": provider.issuer, "jwks_uri": provider.jwks_uri, "rule": "email"},
         {"issuer": provider.issuer, "jwks_uri": provider.jwks_uri, "jwks": json.dumps(provider.jwks())},
+        {"issuer": provider.issuer, "jwks_uri": provider.jwks_uri, "scopes": "mcp:tools,mcp:write"},
         {"issuer": provider.issuer, "jwks": json.dumps({"keys": [Key().jwk | {"d": "x"}]})},
     ):
         assert admin.post(page, form(**wrong)).status_code == 200, wrong
@@ -484,9 +550,12 @@ SOUND = {"issuer": "https://login.example.com", "jwks_uri": "https://login.examp
         SOUND | {"rule": "email", "email_domains": "example.com"},
         SOUND | {"rule": "email", "email_domains": ["@example.com"]},
         SOUND | {"rule": "email", "email_domains": [".example.com"]},
+        SOUND | {"rule": "email", "email_domains": ["example.com,example.org"]},
+        SOUND | {"rule": "email", "email_domains": ["example.com, example.org"]},
         SOUND | {"rule": "no.such.rule"},
         SOUND | {"rule": "authapp.conf.JWT_BEARER"},
         SOUND | {"scopes": "mcp:tools"},
+        SOUND | {"scopes": ["mcp:tools", "mcp:tolls"]},
         SOUND | {"clients": [7]},
         SOUND | {"audience": "x"},
     ],

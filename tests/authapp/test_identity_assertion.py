@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 from django.core.management import call_command
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model, get_refresh_token_model
 
-from authapp import conf
+from authapp import asserted_access, conf
 from authapp.models import Application, AssertedToken, AuditEvent, Connection, KeySet, TrustedIssuer, UsedAssertion
 from tests.authapp.enterprise import (
     SECRET,
@@ -475,6 +477,52 @@ def test_a_person_sees_that_their_organisation_connected_a_client_and_can_end_it
     assert user_of(exchange(desk, assertion_for(provider, desk))) == alice, "the organisation connects it again"
 
 
+def test_the_end_of_an_issuer_leaves_what_people_consented_to_themselves(
+    provider: IdentityProvider, alice: Any, bob: Any
+) -> None:
+    desk = make_client()
+    for user in (alice, bob):
+        link(provider, user)
+        assert exchange(desk, assertion_for(provider, desk, user)).status_code == 200
+    Connection.objects.filter(user=alice).update(scope="mcp:tools")  # as after a consent of her own
+    asserted_access.end_issuer(provider.issuer, {}, by="test")
+    found = Connection.objects.get()
+    assert (found.user, found.scope, found.issuer, found.asserted_scope) == (alice, "mcp:tools", "", "")
+
+
+def test_more_clients_of_an_organisation_cost_a_person_and_its_end_no_more_queries(
+    settings: Any, provider: IdentityProvider, alice: Any, bob: Any
+) -> None:
+    trust(settings, provider)
+    row = {name: value for name, value in settings.AUTHAPP["TRUSTED_ISSUERS"][0].items() if value}
+    settings.AUTHAPP = {**settings.AUTHAPP, "TRUSTED_ISSUERS": []}
+    TrustedIssuer.objects.create(**row)
+
+    def queries(work: Any) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            work()
+        return len(captured)
+
+    def connect(*users: Any) -> None:
+        for user in users:
+            client = make_client()
+            assert exchange(client, assertion_for(provider, client, user)).status_code == 200
+
+    def end() -> None:
+        asserted_access.end_issuer(provider.issuer, {}, by="test")
+        assert not Connection.objects.exists()
+
+    for user in (alice, bob):
+        link(provider, user)
+    page = browser(alice)
+    connect(alice)
+    queries(lambda: page.get("/connected-apps/"))
+    of_one = queries(lambda: page.get("/connected-apps/")), queries(end)
+    connect(alice, alice, bob)
+    assert page.get("/connected-apps/").content.decode().count("Example Inc.") == 2
+    assert (queries(lambda: page.get("/connected-apps/")), queries(end)) == of_one
+
+
 def test_a_clients_own_consent_page_does_not_remember_what_the_organisation_allowed(
     provider: IdentityProvider, alice: Any
 ) -> None:
@@ -513,6 +561,8 @@ def test_the_client_may_revoke_and_introspect_its_token(
     assert user_of(response) == alice
     assert post_form("/o/revoke_token/", form).status_code == 200
     assert user_of(response) is None
+    event = AuditEvent.objects.latest("pk")
+    assert (event.action, event.client_id, event.username) == ("token_revoked", desk.client_id, "alice")
 
 
 def test_an_assertion_in_the_url_is_refused(provider: IdentityProvider, desk: Application, alice: Any) -> None:

@@ -161,6 +161,7 @@ FORGED: dict[str, tuple[Callable[[Case], str], str]] = {
     "exp as NaN": (lambda c: c.with_text(f'"exp": {NOW + 300}', '"exp": NaN'), "not JSON"),
     "good for an hour": (lambda c: c.signed(exp=NOW + 3600), "ahead"),
     "good for longer than it may be": (lambda c: c.signed(iat=NOW - 200, exp=NOW + 200), "longer"),
+    "issued endlessly long ago": (lambda c: c.signed(iat=-(10**400), exp=NOW + 200.5), "longer"),
     "issued in the future": (lambda c: c.signed(iat=NOW + 120), "not valid yet"),
     "not before the future": (lambda c: c.signed(nbf=NOW + 120), "not valid yet"),
     "no iat": (lambda c: c.signed(iat=None), "iat is missing"),

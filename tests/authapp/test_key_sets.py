@@ -78,7 +78,7 @@ def later(**passed: float) -> None:
     """Let time pass for what is stored."""
     ago = timedelta(**passed)
     for key_set in KeySet.objects.all():
-        for name in ("fetched_at", "fresh_until", "tried_at", "busy_until"):
+        for name in ("fresh_until", "tried_at", "busy_until"):
             if value := getattr(key_set, name):
                 setattr(key_set, name, value - ago)
         key_set.save()
@@ -194,6 +194,39 @@ def test_parallel_requests_make_one_fetch_and_all_get_its_keys(internet: Interne
         answers = list(pool.map(ask, range(key_sets.FETCHES_AT_ONCE)))
     assert answers == [["old"]] * key_sets.FETCHES_AT_ONCE
     assert len(server.requests) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("slow", ["each at another host", "all for one host"])
+def test_slow_hosts_of_strangers_keep_nobody_from_the_keys_of_trusted_issuers(
+    internet: Internet, server: TLSServer, slow: str
+) -> None:
+    leave, arrived = threading.Event(), threading.Event()
+
+    def hold(connection: socket.socket) -> None:
+        arrived.set()
+        leave.wait(4)
+
+    server.answer = hold
+
+    def ask(number: int) -> None:
+        try:
+            key_sets.refresh(URI if slow == "all for one host" else f"{URI}?{number}", meta={"REMOTE_ADDR": "9.9.9.9"})
+        finally:
+            connections.close_all()
+
+    with ThreadPoolExecutor(key_sets.FETCHES_AT_ONCE) as pool:
+        for number in range(key_sets.FETCHES_AT_ONCE):
+            pool.submit(ask, number)
+        arrived.wait(4)
+        time.sleep(0.2)  # for those that wait for the one
+        server.answer = jwks(OLD)
+        key_sets.refresh(f"{URI}?trusted")
+        assert kids(f"{URI}?trusted") == ["old"]
+        if slow == "all for one host":  # nor from those of another stranger
+            key_sets.refresh(f"{URI}?other", meta={"REMOTE_ADDR": "9.9.9.8"})
+            assert kids(f"{URI}?other") == ["old"]
+        leave.set()
 
 
 @pytest.mark.django_db(transaction=True)
@@ -361,6 +394,16 @@ def test_a_set_with_certificates_is_stored_without_them(internet: Internet, serv
     assert KeySet.objects.get().keys == [OLD.public] * 15
 
 
+def test_a_set_with_text_that_no_database_takes_is_one_of_sound_keys(internet: Internet, server: TLSServer) -> None:
+    rsa = Key("RS256", kid="rsa").public
+    server.answer = http(
+        json.dumps({"keys": [OLD.public | {"n": "\x00"}, rsa | {"crv": "\ud800", "x": "\x00"}]}).encode()
+    )
+    key_sets.refresh(URI)
+    assert KeySet.objects.get().keys == [OLD.public, rsa]
+    assert KeySet.objects.get().busy_until is None
+
+
 @pytest.mark.parametrize(
     "uri",
     [
@@ -509,6 +552,16 @@ def test_a_used_assertion_is_remembered_for_longer_than_it_could_be_used_again(c
     exp = int(time.time()) + 60
     require_accepted(introspect(OLD.sign(claims(client_id, exp=exp))))
     assert UsedAssertion.objects.get().expires_at.timestamp() >= exp + LEEWAY_SECONDS
+
+
+def test_used_assertions_do_not_pile_up_until_somebody_cleans_up(client_id: str) -> None:
+    for _ in range(10):
+        require_accepted(introspect(OLD.sign(claims(client_id))))
+    assert UsedAssertion.objects.count() == 10, "none before its time"
+    UsedAssertion.objects.update(expires_at=timezone.now() - timedelta(seconds=1))
+    for _ in range(4):
+        require_accepted(introspect(OLD.sign(claims(client_id))))
+    assert UsedAssertion.objects.count() == 4
 
 
 # --- In the admin ------------------------------------------------------------------------------------------

@@ -138,6 +138,14 @@ def test_somebody_elses_id_token_signs_nobody_out(bob: Any, hint: str) -> None:
     assert "Are you sure" in response.content.decode()
 
 
+def test_who_answers_when_they_are_signed_out_already_is_shown_a_link_too(alice: Any, client: dict[str, Any]) -> None:
+    query = {"client_id": client["client_id"], "post_logout_redirect_uri": BACK}
+    response = press(browser(), {"sign_out": "true"}, query)
+    assert response.status_code == 200
+    assert f'href="{BACK}"' in response.content.decode()
+    assert press(browser(alice), {"sign_out": "true"}, query)["Location"] == BACK
+
+
 def test_who_is_not_signed_in_is_shown_a_link_and_never_sent_on(hint: str, client: dict[str, Any]) -> None:
     """Whoever registers a client could else send everybody anywhere by a link to this site."""
     for parameters in ({"id_token_hint": hint}, {"client_id": client["client_id"]}):

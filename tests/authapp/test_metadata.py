@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 
 from tests.devices import DEVICE_CODE
-from tests.oauth import HOST, ISSUER
+from tests.oauth import HOST, ISSUER, post_form, registered
 
 pytestmark = pytest.mark.django_db
 
@@ -94,7 +94,7 @@ def test_a_web_page_of_any_origin_may_read_metadata(path: str) -> None:
     assert "Access-Control-Allow-Credentials" not in response
 
 
-@pytest.mark.parametrize("path", ["/o/token/", "/o/register/", "/o/revoke_token/", "/token", "/o/device_authorization"])
+@pytest.mark.parametrize("path", ["/o/token/", "/o/register/", "/o/revoke_token/", "/token"])
 def test_a_web_page_of_any_origin_may_use_the_endpoints_of_clients(path: str) -> None:
     response = Client().options(
         path,
@@ -108,6 +108,15 @@ def test_a_web_page_of_any_origin_may_use_the_endpoints_of_clients(path: str) ->
     assert response.status_code == 200
     assert response["Access-Control-Allow-Origin"] == "*"
     assert "mcp-protocol-version" in response["Access-Control-Allow-Headers"]
+
+
+@pytest.mark.parametrize("path", ["/o/device_authorization/", "/o/device_authorization"])
+def test_no_web_page_reads_the_code_that_a_visitors_browser_asked_for(path: str) -> None:
+    """The page of the device would say "the network you are on now" of a phisher's request (RFC 8628 §5.4)."""
+    client_id = registered(grant_types=["authorization_code", DEVICE_CODE])["client_id"]
+    response = post_form(path, {"client_id": client_id}, {"origin": "https://phisher.example"})
+    assert "device_code" in response.json()
+    assert "Access-Control-Allow-Origin" not in response
 
 
 @pytest.mark.parametrize("path", ["/o/authorize/", "/accounts/login/", "/admin/", "/"])

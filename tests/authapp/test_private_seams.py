@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 from oauth2_provider import cimd
+from oauth2_provider.cimd import SafeMetadataFetcher
 from oauth2_provider.models import get_access_token_model
+from oauth2_provider.oauth2_backends import OAuthLibCore
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauth2_provider.views import (
     AuthorizationView,
@@ -16,8 +18,12 @@ from oauth2_provider.views import (
     TokenView,
 )
 from oauth2_provider.views.dynamic_client_registration import _issue_registration_token
+from oauthlib.oauth2 import AuthorizationCodeGrant
+from oauthlib.oauth2.rfc6749.grant_types.base import GrantTypeBase
+from oauthlib.oauth2.rfc8628.grant_types import DeviceCodeGrant
 
 from authapp.models import Application
+from authapp.openid.id_tokens import add_id_token
 from authapp.validator import Validator
 
 
@@ -40,6 +46,10 @@ from authapp.validator import Validator
             ["self", "request", "refresh_token_code", "access_token", "previous_refresh_token"],
         ),
         (OAuth2Validator, "_load_id_token", ["self", "token"]),
+        (OAuth2Validator, "_set_token_value", ["self", "token_instance", "raw_token"]),
+        (OAuthLibCore, "_extract_params", ["self", "request"]),
+        (SafeMetadataFetcher, "_read_document", ["self", "response"]),
+        (GrantTypeBase, "_get_default_headers", ["self"]),
         (OAuth2Validator, "_save_bearer_token", ["self", "token", "request", "args", "kwargs"]),
         (OAuthServerMetadataView, "_get_endpoint_url", ["self", "request", "view_name", "required"]),
         (
@@ -67,6 +77,14 @@ def test_every_private_method_that_our_validator_overrides_is_called_by_dot() ->
     ours = {name for name in ours if not name.startswith("__")}
     assert ours
     assert [name for name in ours if f"self.{name}(" not in source] == []
+
+
+def test_oauthlib_keeps_token_modifiers_where_a_grant_registers_them_and_calls_them_with_three_arguments() -> None:
+    """`authapp.grants.device` calls them itself, as this grant does."""
+    grant = DeviceCodeGrant(None)
+    grant.register_token_modifier(add_id_token)
+    assert grant._token_modifiers == [add_id_token]
+    assert "token = modifier(token, token_handler, request)" in inspect.getsource(AuthorizationCodeGrant)
 
 
 def test_dot_asks_before_it_looks_whether_a_document_failed_a_moment_ago() -> None:

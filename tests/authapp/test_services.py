@@ -123,7 +123,12 @@ def test_it_gets_the_scopes_that_its_owner_gave_it_or_fewer(own: str, asked: str
 def test_more_than_its_owner_gave_it_is_refused_and_nothing_given_is_nothing(own: str, asked: str | None) -> None:
     """Our choice: RFC 6749 would let us leave the rest out, and a program would only notice at its first write."""
     client = service(robot(), scope=own)
-    assert_error(ask(client, scope=asked), "invalid_scope")
+    refused = ask(client, scope=asked)
+    assert_error(refused, "invalid_scope")
+    described = refused.json()["error_description"]
+    assert described.startswith("This service may have ")
+    assert ("mcp:tools" in described) == ("mcp:tools" in own)
+    assert ("no scope" in described) == (own in {"", "unknown"})
     assert not AccessToken.objects.exists()
     Application.objects.update(scope="mcp:tools mcp:write")
     assert ask(client, scope="mcp:tools mcp:write").status_code == 200

@@ -12,7 +12,7 @@ import pytest
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.core.checks import run_checks
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError, call_command, load_command_class
 from django.test import Client
 from django.utils import timezone
 
@@ -47,7 +47,7 @@ def owner(db: None) -> Client:
 def shown_secret(response: Any) -> str:
     assert response.status_code == 200
     assert "no-store" in response["Cache-Control"]
-    found = re.search(r'<code id="client-secret">([^<]+)</code>', response.content.decode())
+    found = re.search(r'<textarea id="client-secret" [^>]*readonly>([^<]+)</textarea>', response.content.decode())
     assert found, response.content.decode()
     return found[1]
 
@@ -97,6 +97,23 @@ def test_what_is_no_service_is_not_made(owner: Client, change: dict[str, Any], t
     assert text in response.content.decode()
     assert not Application.objects.exists()
     shown_secret(owner.post(f"{CLIENTS}add/", form))
+
+
+def test_the_form_shows_nothing_where_nothing_was_entered_and_one_style_of_labels(owner: Client) -> None:
+    """Django's JSON fields show `null`, which a person would have to understand."""
+    for page in (f"{CLIENTS}add/", "/admin/authapp/trustedissuer/add/"):
+        assert ">\nnull<" not in owner.get(page).content.decode()
+    labels = re.findall(r"<(?:label|legend)[^>]*>\s*([^<]+?)\s*<", owner.get(f"{CLIENTS}add/").content.decode())
+    own = {"Made for:", "Scopes:", "Its public keys:", "Where it publishes its public keys:"}
+    assert own <= set(labels)
+
+
+def test_what_is_left_empty_is_no_key_and_what_was_entered_is_shown_again(owner: Client) -> None:
+    form = FORM | {"kind": "service", "service_user": robot().pk, "scopes": ["mcp:tools"], "keys": ""}
+    shown_secret(owner.post(f"{CLIENTS}add/", form))
+    assert Application.objects.get().jwks is None
+    again = owner.post(f"{CLIENTS}add/", form | {"name": "", "client_id": "other", "keys": '{"keys": []}'})
+    assert "{&quot;keys&quot;: []}" in again.content.decode()
 
 
 def test_a_persons_account_or_an_inactive_one_is_refused_in_the_admin(owner: Client, alice: Any) -> None:
@@ -155,11 +172,13 @@ def test_a_new_secret_is_asked_about_and_shown_once(owner: Client, now: bool) ->
     form = {"action": "new_secret", "_selected_action": [client.pk]}
     asked = owner.post(CLIENTS, form)
     assert "works for 7 more days" in asked.content.decode()
+    assert f'<a href="{CLIENTS}{client.pk}/change/">{client}</a>' in asked.content.decode(), "the way back"
     assert ask(client, secret=SECRET).status_code == 200
     assert not AuditEvent.objects.filter(action="secret_replaced").exists()
     response = owner.post(CLIENTS, form | {"confirmed": "yes"} | ({"now": "yes"} if now else {}))
     secret = shown_secret(response)
-    assert ("works until" in response.content.decode()) == (not now)
+    until = re.search(r"works until (\d{4}-\d\d-\d\d \d\d:\d\d UTC)\.\s", response.content.decode())
+    assert bool(until) == (not now)
     assert ask(client, secret=secret).status_code == 200
     assert ask(client, secret=SECRET).status_code == (401 if now else 200)
     assert AuditEvent.objects.get(action="secret_replaced").detail["by"] == "root"
@@ -193,6 +212,22 @@ def test_who_may_only_look_gives_no_new_secret() -> None:
     assert 'id="client-secret"' not in browser(clerk).post(CLIENTS, form, follow=True).content.decode()
     assert not AuditEvent.objects.filter(action="secret_replaced").exists()
     clerk.user_permissions.set(Permission.objects.filter(codename__in=["view_application", "change_application"]))
+    shown_secret(browser(clerk).post(CLIENTS, form))
+
+
+def test_only_a_superuser_gets_the_secret_of_a_service_that_may_do_much() -> None:
+    account = robot()
+    client = service(account)
+    clerk = get_user_model().objects.create_user("clerk", password="clerk-password", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename__in=["view_application", "change_application"]))
+    form = {"action": "new_secret", "_selected_action": [client.pk], "confirmed": "yes"}
+    for power in ("is_staff", "is_superuser"):
+        get_user_model().objects.filter(pk=account.pk).update(**{power: True})
+        page = browser(clerk).post(CLIENTS, form, follow=True).content.decode()
+        assert 'id="client-secret"' not in page
+        assert "Only a superuser" in page
+        get_user_model().objects.filter(pk=account.pk).update(**{power: False})
+    assert not AuditEvent.objects.filter(action="secret_replaced").exists()
     shown_secret(browser(clerk).post(CLIENTS, form))
 
 
@@ -268,6 +303,13 @@ def test_a_service_and_its_account_are_made_from_the_command_line() -> None:
     )
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(604800, "7d"), (5400, "90m"), (61, "61s"), (0, "0d")])
+def test_the_help_says_the_time_as_it_is_written(settings: Any, seconds: int, said: str) -> None:
+    settings.AUTHAPP = {**settings.AUTHAPP, "SECRET_OVERLAP_SECONDS": seconds}
+    parser = load_command_class("authapp", "rotate_client_secret").create_parser("manage.py", "rotate_client_secret")
+    assert f"(default: {said})" in " ".join(parser.format_help().split())
+
+
 def test_it_prints_json_for_programs() -> None:
     robot()
     arguments = ("--user", "robot", "--scope", "mcp:tools mcp:write", "--json")
@@ -306,6 +348,14 @@ def test_a_bad_argument_is_said_and_makes_nothing(alice: Any, arguments: tuple[s
     assert get_user_model().objects.count() == 1
 
 
+def test_an_address_of_keys_in_the_owners_network_is_refused_with_the_setting_that_allows_it(settings: Any) -> None:
+    keys = ("--new-user", "robot", "--scope", "mcp:tools", "--jwks-uri", "http://127.0.0.1:8080/jwks")
+    with pytest.raises(CommandError, match=r"^jwks_uri is not .*PRIVATE_KEY_HOSTS"):
+        run("create_service_client", "Nightly", *keys)
+    settings.AUTHAPP = {**settings.AUTHAPP, "PRIVATE_KEY_HOSTS": ["127.0.0.1:8080"]}
+    assert "client_id" in run("create_service_client", "Nightly", *keys)[0]
+
+
 def test_a_service_with_a_key_is_made_from_the_command_line(tmp_path: Path) -> None:
     key, file = Key(), tmp_path / "jwks.json"
     file.write_text(json.dumps(key.jwks))
@@ -342,7 +392,7 @@ def test_it_warns_of_an_account_that_may_do_much_and_where_services_are_off(sett
     type(user).objects.update(is_staff=True)
     complained = run("create_service_client", "Nightly", "--user", "robot", "--scope", "mcp:tools")[1]
     assert "staff or a superuser" in complained
-    assert "CLIENT_CREDENTIALS" in complained
+    assert "CLIENT_CREDENTIALS'] is on (docs/services.md)" in complained
 
 
 @pytest.mark.parametrize(

@@ -179,6 +179,7 @@ def test_a_rotation_before_there_is_a_key_makes_one_that_signs() -> None:
 
 
 def test_the_list_says_what_each_key_does() -> None:
+    assert "no keys yet" in rotate("--list")
     key_set()
     old = signs_now()
     assert f"RS256 {old} signs\n" in rotate("--list")

@@ -8,10 +8,11 @@ import pytest
 
 from authapp.models import Application, PairwiseSecret
 from authapp.openid.subjects import sector, subject
+from tests.devices import DEVICE_CODE, device_connected
 from tests.oauth import CALLBACK, browser, post_form, redeem, registered
 from tests.oauth import PKCE as MakePKCE
 from tests.oauth import authorize as press_allow
-from tests.openid import claims_of, signed_in
+from tests.openid import claims_of, signed_in, verified
 
 pytestmark = pytest.mark.django_db
 
@@ -64,6 +65,7 @@ def test_pairwise_a_person_is_another_to_every_host_and_the_same_to_the_clients_
             "one.example",
         ),
         (["https://one.example/cb"], {"registration_source": "cimd", "client_id": "https://evil.example/c.json"}, None),
+        (["https://one.example/cb"], {"grant_types": ["authorization_code", DEVICE_CODE]}, None),
     ],
 )
 def test_a_sector_is_one_host_that_all_answers_go_to_or_the_client(
@@ -71,6 +73,16 @@ def test_a_sector_is_one_host_that_all_answers_go_to_or_the_client(
 ) -> None:
     application = client(*uris, **fields)
     assert sector(application) == (expected or application.client_id)
+
+
+@pytest.mark.usefixtures("pairwise")
+def test_a_device_does_not_learn_who_a_person_is_to_a_host_that_its_client_names(alice: Any) -> None:
+    """No answer of the device flow goes to a redirect URI, so anybody could name another's (OIDC Core §8.1)."""
+    theirs, mine = "https://theirs.example/cb", {"grant_types": ["authorization_code", DEVICE_CODE]}
+    registration, tokens = device_connected(alice, registered(redirect_uris=[theirs], **mine), scope="openid")
+    learned = verified(tokens["id_token"], registration["client_id"])["sub"]
+    assert learned != subject(alice, client(theirs))
+    assert learned == subject(alice, Application.objects.get(client_id=registration["client_id"]))
 
 
 @pytest.mark.usefixtures("pairwise")
@@ -85,6 +97,27 @@ def test_pairwise_discovery_id_token_userinfo_and_introspection_agree(alice: Any
     introspected = post_form("/o/introspect/", credentials | {"token": tokens["access_token"]}).json()
     expected = subject(alice, Application.objects.get(client_id=registration["client_id"]))
     assert userinfo["sub"] == introspected["sub"] == expected != str(alice.pk)
+
+
+@pytest.mark.usefixtures("pairwise")
+def test_pairwise_no_client_learns_a_name_by_asking_about_its_own_token(alice: Any, settings: Any) -> None:
+    """With `username` (RFC 7662 §2.2), two clients would know that it is the same person (OIDC Core §8.1)."""
+
+    def introspected(scope: str) -> Any:
+        registration = registered(token_endpoint_auth_method="client_secret_post")
+        credentials = {"client_id": registration["client_id"], "client_secret": registration["client_secret"]}
+        pkce = MakePKCE()
+        code = press_allow(alice, registration["client_id"], pkce, scope=scope)["code"]
+        token = redeem(registration["client_id"], code, pkce, client_secret=credentials["client_secret"]).json()
+        as_itself = post_form("/o/introspect/", credentials | {"token": token["access_token"]}).json()
+        settings.AUTHAPP = settings.AUTHAPP | {"INTROSPECTING_CLIENTS": [registration["client_id"]]}
+        as_resource_server = post_form("/o/introspect/", credentials | {"token": token["access_token"]}).json()
+        settings.AUTHAPP = settings.AUTHAPP | {"INTROSPECTING_CLIENTS": []}
+        assert as_resource_server["username"] == "alice"
+        return as_itself
+
+    assert "username" not in introspected("mcp:tools")
+    assert introspected("mcp:tools profile")["username"] == "alice", "the person allowed that"
 
 
 @pytest.mark.usefixtures("pairwise")

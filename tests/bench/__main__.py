@@ -53,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
     add("--no-write", action="store_true", help="print the report only")
     gate = whole.add_argument_group("gate", "For CI: only calls in process, exit code 1 if a ratio is too bad.")
     gate.add_argument("--gate", action="store_true")
-    gate.add_argument("--least-kept", type=float, default=0.65, help="kept token : no authentication (%(default)s)")
+    # One and the same code gave 0.58 to 0.65 while other things ran: verifying is system calls, which suffer most.
+    gate.add_argument("--least-kept", type=float, default=0.5, help="kept token : no authentication (%(default)s)")
     gate.add_argument("--least-new", type=float, default=2.5, help="kept token : plain SDK, new era (%(default)s)")
     gate.add_argument("--least-older", type=float, default=5.0, help="the same, older era (%(default)s)")
     gate.add_argument("--most-lookup", type=float, default=3.0, help="what a lookup adds, in calls (%(default)s)")

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -11,9 +16,10 @@ import pytest
 from oauthlib.oauth2 import DeviceClient
 from oauthlib.oauth2.rfc6749.errors import CustomOAuth2Error, OAuth2Error
 
-from tests.clients.desk import HERE, Desk, node
+from tests.clients.desk import HERE, TIMEOUT_SECONDS, Desk, node
 from tests.clients.drivers import assert_names
 from tests.clients.person import Person
+from tests.conftest import ROOT
 from tests.devices import DEVICE_CODE
 
 pytestmark = [pytest.mark.live, pytest.mark.clients]
@@ -102,3 +108,28 @@ def test_oauthlib_hears_of_a_no_and_of_polling_too_fast(device: OAuthLibDevice, 
     assert "This code is not valid" in person.connect_device(
         device.asked["verification_uri"], device.asked["user_code"]
     )
+
+
+# The guide
+
+
+def test_the_guide_does_what_it_says(person: Person, url: str, tmp_path: Path) -> None:
+    """docs/devices.md: its program, and the address and the code that it prints."""
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "devices.md").read_text("utf-8"), re.DOTALL)
+    program = tmp_path / "lamp.py"
+    program.write_text(example)
+    environment = {**os.environ, "SITE": url.removesuffix("/star"), "NO_PROXY": "*"}
+    command = [sys.executable, "-W", "error::DeprecationWarning", str(program)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True) as lamp:
+        try:
+            assert lamp.stdout
+            printed = re.fullmatch(r"Open (\S+) and enter ([A-Z-]{9})\n", lamp.stdout.readline())
+            assert printed, lamp.communicate()
+            assert "Your device is connected" in person.connect_device(printed[1], printed[2])
+            said, complained = lamp.communicate(timeout=TIMEOUT_SECONDS)
+        finally:
+            lamp.kill()
+    assert lamp.returncode == 0, complained
+    assert "'username': 'demo'" in said
+    assert "'client': 'Reading lamp'" in said

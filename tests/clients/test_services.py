@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -197,21 +198,27 @@ def test_openid_client_gets_a_token_that_calls_tools(owner: Owner, desk: Desk, t
 def test_the_guide_does_what_it_says(owner: Owner, tmp_path: Path) -> None:
     """docs/services.md: its commands one after the other, and its program with each secret that they printed."""
     guide = (ROOT / "docs" / "services.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    example, make_keys, prove_by_key = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
     commands = [shlex.split(line)[2:] for line in re.findall(r"^python manage\.py .*$", guide, re.MULTILINE)]
     program = tmp_path / "nightly.py"
     program.write_text(example)
+    with_key = tmp_path / "nightly_with_key.py"
+    by_secret = re.compile(r"^    provider = ClientCredentialsOAuthProvider\(.*?^    \)\n", re.DOTALL | re.MULTILINE)
+    text, replaced_once = by_secret.subn(lambda _: textwrap.indent(prove_by_key, "    "), example)
+    assert replaced_once == 1
+    with_key.write_text(text)
 
     def said(name: str, text: str) -> str:
         found = re.search(rf"^{name}: (\S+)$", text, re.MULTILINE)
         assert found, text
         return found[1]
 
-    def call(secret: str) -> str:
+    def call(secret: str, program: Path = program) -> str:
         environment = {**owner.server.environment, "SITE": owner.server.url, "CLIENT_ID": client_id}
         done = subprocess.run(
             [sys.executable, "-W", "error::DeprecationWarning", str(program)],
             env=environment | {"CLIENT_SECRET": secret, "NO_PROXY": "*"},
+            cwd=tmp_path,
             capture_output=True,
             text=True,
             timeout=TIMEOUT_SECONDS,
@@ -228,8 +235,11 @@ def test_the_guide_does_what_it_says(owner: Owner, tmp_path: Path) -> None:
     assert "'nightly-robot'" in call(secret)
     assert "'nightly-robot'" in call(new)
 
-    key = Key(tmp_path)
-    for number, command in enumerate((with_file, with_address)):
-        words = {"nightly.jwks.json": str(key.file), "nightly-robot": f"robot-with-key-{number}"}
+    subprocess.run([sys.executable, "-c", make_keys], cwd=tmp_path, check=True, timeout=TIMEOUT_SECONDS)
+    assert '"d"' not in (tmp_path / "nightly.jwks.json").read_text()
+    for number, command in enumerate((with_address, with_file)):
+        words = {"nightly.jwks.json": str(tmp_path / "nightly.jwks.json"), "nightly-robot": f"robot-with-key-{number}"}
         printed = owner.server.manage(*[words.get(word, word) for word in command])
         assert "client_secret" not in printed
+    client_id = said("client_id", printed)
+    assert "'robot-with-key-1'" in call("", with_key)

@@ -7,9 +7,10 @@ import secrets
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import transaction
 from oauth2_provider.scopes import get_scopes_backend
 
-from authapp import conf
+from authapp import audit, conf
 from authapp.models import Application
 
 
@@ -38,15 +39,17 @@ class Command(BaseCommand):
         if unknown := sorted(set(options["scope"]) - set(get_scopes_backend().get_all_scopes())):
             raise CommandError(f"There is no scope {', '.join(unknown)}.")
         secret = secrets.token_urlsafe(32)
-        Application.objects.create(
-            name=options["name"],
-            client_id=client_id,
-            client_secret=secret,
-            client_type=Application.CLIENT_CONFIDENTIAL,
-            authorization_grant_type=conf.JWT_BEARER,
-            grant_types=[conf.JWT_BEARER],
-            scope=" ".join(options["scope"]),
-        )
+        with transaction.atomic():
+            client = Application.objects.create(
+                name=options["name"],
+                client_id=client_id,
+                client_secret=secret,
+                client_type=Application.CLIENT_CONFIDENTIAL,
+                authorization_grant_type=conf.JWT_BEARER,
+                grant_types=[conf.JWT_BEARER],
+                scope=" ".join(options["scope"]),
+            )
+            audit.record(audit.Action.CLIENT_REGISTERED, {}, application=client, by="create_enterprise_client")
         made = {"client_id": client_id, "client_secret": secret}
         if options["json"]:
             self.stdout.write(json.dumps(made))

@@ -13,6 +13,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
 from authapp import conf, services
+from authapp.accounts import is_powerful
 
 MAXIMUM_FILE_BYTES = 256 * 1024
 
@@ -57,10 +58,12 @@ class Command(BaseCommand):
                 )
         except ValidationError as error:
             raise CommandError(_said(error)) from error
-        if services.may_do_too_much(user):
+        if is_powerful(user):
             self.stderr.write(f"Warning: {user} is staff or a superuser. A service should have an account of its own.")
         if not conf.client_credentials():
-            self.stderr.write("Warning: services get no tokens until AUTHAPP['CLIENT_CREDENTIALS'] is on.")
+            self.stderr.write(
+                "Warning: services get no tokens until AUTHAPP['CLIENT_CREDENTIALS'] is on (docs/services.md)."
+            )
         made = {"client_id": client.client_id, **({"client_secret": secret} if secret else {})}
         made |= {"user": user.get_username(), "scope": client.scope}
         if options["json"]:
@@ -96,6 +99,7 @@ def _keys(options: dict[str, Any]) -> dict[str, Any] | None:
 
 def _said(error: ValidationError) -> str:
     return " ".join(
-        f"{field}: {' '.join(texts)}" if field != "__all__" else " ".join(texts)
+        text if field == "__all__" or text.startswith(field) else f"{field}: {text}"
         for field, texts in error.message_dict.items()
+        for text in texts
     )

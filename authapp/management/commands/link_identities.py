@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from authapp import trusted_issuers
+from authapp import asserted_access, trusted_issuers
 from authapp.models import LinkedIdentity
 
 
@@ -69,4 +69,5 @@ class Command(BaseCommand):
         except ValidationError as error:
             raise CommandError(f"{subject!r}: {'; '.join(error.messages)}; nothing is linked.") from error
         identity.save()
+        asserted_access.record_link(identity, {}, by=identity.linked_by)
         return True

@@ -31,8 +31,8 @@ class Command(BaseCommand):
         how.add_argument(
             "--overlap",
             metavar="TIME",
-            help=f"How long the present secret still works, like 90s, 15m, 12h or 7d (default: "
-            f"{conf.secret_overlap_seconds()}s).",
+            help="How long the present secret still works, like 90s, 15m, 12h or 7d "
+            f"(default: {_time(conf.secret_overlap_seconds())}).",
         )
         how.add_argument("--now", action="store_true", help="End the present secret at once.")
         parser.add_argument("--json", action="store_true", help="Print JSON, for programs.")
@@ -59,6 +59,11 @@ class Command(BaseCommand):
             self.stdout.write(f"The previous one works until {works_until}.")
         else:
             self.stdout.write("The previous one works no more.")
+
+
+def _time(seconds: int) -> str:
+    unit = max((unit for unit, size in _SECONDS.items() if seconds % size == 0), key=lambda unit: _SECONDS[unit])
+    return f"{seconds // _SECONDS[unit]}{unit or 's'}"
 
 
 def _seconds(text: str) -> int:

@@ -32,7 +32,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--now", action="store_true", help="The new key signs at once: for when the old one may be known to others."
         )
-        parser.add_argument("--list", action="store_true", help="Only say which keys there are.")
+        parser.add_argument(
+            "--list", action="store_true", help="Make none; encrypt and erase as above, and say which keys there are."
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Rotate."""
@@ -43,8 +45,8 @@ class Command(BaseCommand):
                 self._rotate(algorithm, at_once=options["now"], overlap=overlap)
         signing_keys.tidy()
         if options["list"]:
-            for key in SigningKey.objects.all():
-                self.stdout.write(f"{key.algorithm} {key.kid} {_state(key)}")
+            lines = [f"{key.algorithm} {key.kid} {_state(key)}" for key in SigningKey.objects.all()]
+            self.stdout.write("\n".join(lines) or "There are no keys yet: they are made when they are first needed.")
 
     def _rotate(self, algorithm: str, *, at_once: bool, overlap: int | None) -> None:
         try:
