@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from mcpapp.client.failures import SignInFailure
 from mcpapp.client.options import Options
 from mcpapp.client.refreshing import refresh
 from mcpapp.client.sign_ins import SignIn, SignIns
@@ -65,8 +66,14 @@ class Credentials(httpx2.Auth):
             if token:
                 request.headers["Authorization"] = f"Bearer {token}"
             response = yield request
-            if attempts.asked or not _refuses(response):
+            if not _refuses(response):
                 return
+            if attempts.asked:
+                # Said at once: the SDK would go on with its next request, and the person be asked again.
+                raise SignInFailure(
+                    "The server does not take the token of this sign-in.",
+                    "Sign in with another account, or ask those who run it which scope it wants.",
+                )
             attempts.tokens.append(token)
             await response.aread()
             token = await self._another_token(response, attempts)

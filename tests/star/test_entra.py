@@ -171,7 +171,9 @@ async def test_a_server_that_takes_no_token_is_told_of_after_one_refresh_and_one
 ) -> None:
     await greet(server, options)
     server.refuses_everything = True
-    await failing(server, options)
+    failure = await failing(server, options)
+    assert "does not take the token" in str(failure)
+    assert failure.exit_code == EXIT_SIGN_IN
     assert grants(provider) == ["authorization_code", "refresh_token", "authorization_code"]
 
 
