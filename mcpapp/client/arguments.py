@@ -121,6 +121,14 @@ def problems_of(arguments: dict[str, Any], schema: Schema) -> list[str]:
         return []
 
 
+def unknown_of(arguments: dict[str, Any], schema: Schema) -> list[str]:
+    """Return a sentence for each argument that the schema lets pass and says nothing of: probably a slip."""
+    known = list(properties_of(schema))
+    if "additionalProperties" in schema or "patternProperties" in schema or "$ref" in schema or "allOf" in schema:
+        return []
+    return [_unknown("", name, known) for name in arguments if name not in known]
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return the name that was probably meant, or nothing."""
     return next(iter(difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)), "")
@@ -305,7 +313,7 @@ def _unknown(prefix: str, name: str, known: list[str]) -> str:
     help_ = (
         f" Did you mean {one_line(meant)}?" if meant else f" It takes {', '.join(map(one_line, known)) or 'nothing'}."
     )
-    return f"{one_line(prefix + name)}: the tool does not take this.{help_}"
+    return f"{one_line(prefix + name)}: the tool names no such argument.{help_}"
 
 
 def _hint(schema: Any) -> str:

@@ -102,7 +102,7 @@ def _read(json: str | None) -> dict[str, Any]:
 
 def _arguments(call: _Call, given: dict[str, Any], tool: types.Tool) -> dict[str, Any]:
     """Return the arguments. Raises: UsageFailure, before anything is sent, when the tool would not take them."""
-    from mcpapp.client.arguments import ArgumentProblems, from_pairs, problems_of
+    from mcpapp.client.arguments import ArgumentProblems, from_pairs, problems_of, unknown_of
 
     try:
         arguments = given | from_pairs(call.pairs, tool.input_schema)
@@ -111,6 +111,8 @@ def _arguments(call: _Call, given: dict[str, Any], tool: types.Tool) -> dict[str
         problems = error.problems
     if problems:
         raise UsageFailure("\n".join(["The arguments are not what the tool takes.", *problems]))
+    for line in unknown_of(arguments, tool.input_schema):
+        console.say(f"Warning: {line}")
     return arguments
 
 

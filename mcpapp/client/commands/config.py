@@ -54,5 +54,6 @@ async def _config(
     if is_json:
         write_json(asdict(made[client]))
         return
+    # The place is for the person; the text alone can be redirected into a file.
     console.say(f"{made[client].title}, {made[client].where}:")
     write(made[client].text)
