@@ -1,4 +1,4 @@
-"""What a chat shows: the model's words on stdout, all else on stderr; plain, or with Markdown as it arrives on a terminal."""
+"""What a chat shows: the model's words on stdout, all else on stderr; plain, or as Markdown on a terminal."""
 
 from __future__ import annotations
 
@@ -72,9 +72,8 @@ class Screen:
         if is_somebody_there:
             self.note(f"✗ {self._named(tool)} was not called.")
         else:
-            self.warn(
-                f"✗ {self._named(tool)} was not called: it may change things, and nobody can be asked. See --yes."
-            )
+            why = "it may change things, and nobody is here to ask. --yes allows it."
+            self.warn(f"✗ {self._named(tool)} was not called: {why}")
 
     def wrong_call(self, name: str, problem: str) -> None:
         """Show a call that makes no sense."""
@@ -86,7 +85,7 @@ class Screen:
 
 
 class LiveScreen(Screen):
-    """A terminal: paragraphs that are complete are printed as Markdown, the one that is being written changes in place."""
+    """A terminal: paragraphs that are complete are printed as Markdown, the last one changes in place."""
 
     def __init__(self, *, names_servers: bool = False, verbose: bool = False) -> None:
         super().__init__(names_servers=names_servers, verbose=verbose)
@@ -147,7 +146,7 @@ class LiveScreen(Screen):
 
 
 def finished_blocks(text: str) -> tuple[str, str]:
-    """Split Markdown after its last blank line that is outside of a fenced block: what will not change, and the rest."""
+    """Split Markdown after its last blank line outside of a fenced block: what will not change, and the rest."""
     end = position = 0
     fence = ""
     for line in text.splitlines(keepends=True):

@@ -23,7 +23,7 @@ from mcpapp.client.chat.results import DEFAULT_LIMIT
 from mcpapp.client.chat.screen import LiveScreen, Screen
 from mcpapp.client.chat.toolbox import collect
 from mcpapp.client.chat.transcript import Transcript, resume
-from mcpapp.client.chat.usage import Prices
+from mcpapp.client.chat.usage import NO_PRICES, Prices
 from mcpapp.client.connection import connect
 from mcpapp.client.failures import Failure, as_failure
 from mcpapp.client.options import Options
@@ -57,7 +57,7 @@ class Settings:
     patterns: Sequence[str] = ()
     max_rounds: int = DEFAULT_ROUNDS
     result_limit: int = DEFAULT_LIMIT
-    prices: Prices = Prices()
+    prices: Prices = NO_PRICES
     transcript: Path | None = None
     resumed: Path | None = None
     token: TokenProvider | None = None
@@ -151,7 +151,7 @@ class _Talk:
         if question is not None:
             if self._answer(question):
                 raise KeyboardInterrupt
-            if self.prices != Prices():
+            if self.prices != NO_PRICES:
                 self.screen.note(self.conversation.usage.told(self.prices))
             return
         tools = len(self.conversation.toolbox.tools)

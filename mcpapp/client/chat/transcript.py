@@ -107,7 +107,7 @@ def resume(path: Path) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _message(message: dict[str, Any]) -> dict[str, Any]:
-    """A message as it came from the model or the person; what would be told as the system's is none. Raises: ValueError."""
+    """A message as it came from the model or the person; the system's is not taken. Raises: ValueError."""
     role, content, calls = message["role"], message.get("content"), message.get("tool_calls", [])
     if role not in _ROLES or not isinstance(content, str | None) or not isinstance(calls, list):
         raise ValueError("no message")

@@ -19,6 +19,9 @@ class Prices:
     out: float | None = None
 
 
+NO_PRICES = Prices()
+
+
 @dataclass
 class Usage:
     """Sums over the requests of a conversation. `uncounted` are answers for which the endpoint told no numbers."""
