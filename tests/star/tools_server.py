@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated
 
 from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver.exceptions import ToolError
 from mcp_types import ToolAnnotations
 from pydantic import Field
 
@@ -45,7 +46,7 @@ def append(text: str) -> str:
 @server.tool(annotations=READ)
 def broken() -> str:
     """Always fails."""
-    raise ValueError("It is broken.")
+    raise ToolError("It is broken.")
 
 
 @server.tool(annotations=READ)

@@ -27,6 +27,7 @@ ATTEMPTS = 4
 MAX_WAIT_SECONDS = 60.0
 MAX_ANSWER = 1_000_000  # characters, of text or of the arguments of one call
 MAX_CALLS = 32
+_SILENT = ("The model did not answer in time.", "Try again, or raise --model-timeout.")
 _TOO_LONG = re.compile(
     r"context.{0,20}(length|window)|maximum context|too many tokens|prompt is too long", re.IGNORECASE
 )
@@ -134,23 +135,10 @@ class Model:
                     self._counts_tokens = False
                     continue
                 problem, wait = _may_try_again(error)
-            except openai.APITimeoutError as error:
-                raise ModelFailure(
-                    "The model did not answer in time.", "Try again, or raise --model-timeout."
-                ) from error
-            except openai.APIConnectionError as error:
-                problem, wait = f"The model's endpoint cannot be reached ({_cause(error)})", None
-            except openai.APIError as error:
+            except (openai.APIError, httpx2.TransportError) as error:
                 if answer.has_begun:
                     return
-                raise ModelFailure(f"The model's endpoint reports an error: {_said(error)}") from error
-            except httpx2.TransportError as error:
-                if answer.has_begun:
-                    return
-                if isinstance(error, httpx2.TimeoutException):
-                    hint = "Try again, or raise --model-timeout."
-                    raise ModelFailure("The model did not answer in time.", hint) from error
-                problem, wait = f"The connection to the model broke ({type(error).__name__})", None
+                problem, wait = _broken(error), None
             if attempt == ATTEMPTS:
                 raise ModelFailure(f"{problem}. Given up after {ATTEMPTS} attempts.", "Try again later.")
             seconds = wait if wait is not None else min(0.5 * 2**attempt, 8.0)
@@ -173,6 +161,18 @@ class Model:
             async for chunk in stream:
                 if added := answer.take(chunk):
                     show(added)
+
+
+def _broken(error: openai.APIError | httpx2.TransportError) -> str:
+    """What happened where no answer began; errors in a stream come from either package.
+
+    Raises: ModelFailure where another attempt would end as this one.
+    """
+    if isinstance(error, openai.APITimeoutError | httpx2.TimeoutException):
+        raise ModelFailure(*_SILENT) from error
+    if isinstance(error, openai.APIConnectionError | httpx2.TransportError):
+        return f"The model's endpoint cannot be reached ({_cause(error)})"
+    raise ModelFailure(f"The model's endpoint reports an error: {_said(error)}") from error
 
 
 def _may_try_again(error: openai.APIStatusError) -> tuple[str, float | None]:
