@@ -1,4 +1,4 @@
-"""The command line of `star`: which commands there are; each is imported when it runs, so that none waits for others."""
+"""The command line of `star`: which commands there are. Each is imported when it runs: none waits for others."""
 
 from __future__ import annotations
 

@@ -31,9 +31,16 @@ class UsageFailure(Failure):
 
 
 class SignInFailure(Failure):
-    """The sign-in was refused, given up or not finished in time."""
+    """The sign-in was refused, given up or not finished in time.
+
+    `code` is the error code of the authorization server (RFC 6749 5.2), "" if it was not the one that refused.
+    """
 
     exit_code = EXIT_SIGN_IN
+
+    def __init__(self, message: str, hint: str = "", code: str = "") -> None:
+        super().__init__(message, hint)
+        self.code = code
 
 
 class ServerFailure(Failure):

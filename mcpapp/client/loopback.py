@@ -6,12 +6,15 @@ A server of our own on a free port of 127.0.0.1 that understands one request, `G
 from __future__ import annotations
 
 import asyncio
+import secrets
+from contextlib import suppress
 from html import escape
 from typing import NamedTuple
 from urllib.parse import parse_qs, urlsplit
 
 MAX_REQUEST_BYTES = 16 * 1024
 SECONDS_TO_SEND_A_REQUEST = 10
+SECONDS_TO_FINISH = 1
 _PATH = "/callback"
 _HEADERS = (
     "Content-Type: text/html; charset=utf-8\r\n"
@@ -45,8 +48,10 @@ class Loopback:
     """The address, from `async with` until the answer is there or the block ends."""
 
     def __init__(self) -> None:
+        self._state = ""
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
         self.port = 0
 
     async def listen(self, port: int = 0) -> None:
@@ -59,8 +64,13 @@ class Loopback:
         """Where the browser is to come back to."""
         return f"http://127.0.0.1:{self.port}{_PATH}"
 
-    async def answer(self, seconds: float) -> Answer:
-        """Wait for the browser, `seconds` at the most. Raises: TimeoutError."""
+    async def answer(self, state: str, seconds: float) -> Answer:
+        """Wait for the browser to bring the answer with this state, `seconds` at the most.
+
+        Any page may send the browser here; what has another state is turned away, and ends nothing (RFC 6749 10.12).
+        Raises: TimeoutError.
+        """
+        self._state = state
         try:
             async with asyncio.timeout(seconds):
                 return await asyncio.shield(self._answer)
@@ -68,25 +78,37 @@ class Loopback:
             self.close()
 
     def close(self) -> None:
-        """Give the port back; what was begun to be answered is answered."""
+        """Give the port back. A request that is being answered is answered to its end, by `finished`."""
         if self._server:
             self._server.close()
 
+    async def finished(self) -> None:
+        """Give the port back, and let the page go out that is on its way. Never raises."""
+        self.close()
+        if self._serving:
+            await asyncio.wait(self._serving, timeout=SECONDS_TO_FINISH)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        if task:
+            self._serving.add(task)
+            task.add_done_callback(self._serving.discard)
         try:
             async with asyncio.timeout(SECONDS_TO_SEND_A_REQUEST):
                 head = await reader.readuntil(b"\r\n\r\n")
                 status, title, text, answer = self._read(head)
+                if answer and not self._answer.done():
+                    self._answer.set_result(answer)
                 body = _PAGE.format(title=escape(title), text=escape(text)).encode()
                 lines = f"HTTP/1.1 {status}\r\n{_HEADERS}Content-Length: {len(body)}\r\n\r\n"
                 writer.write(lines.encode() + body)
                 await writer.drain()
-            if answer and not self._answer.done():
-                self._answer.set_result(answer)
         except (OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # whoever it was, they did not speak HTTP, or went away
         finally:
             writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
     def _read(self, head: bytes) -> tuple[str, str, str, Answer | None]:
         """Return the status line, a title, a text, and the answer if this request brings it."""
@@ -108,7 +130,8 @@ class Loopback:
         if self._answer.done() or any(len(values) > 1 for values in parameters.values()):
             return "400 Bad Request", "That was not expected", "Go back to the terminal.", None
         given = {name: values[0] for name, values in parameters.items()}
-        if "code" not in given and "error" not in given:
+        expected = secrets.compare_digest(given.get("state", "").encode(), self._state.encode())
+        if not self._state or not expected or ("code" not in given and "error" not in given):
             return "400 Bad Request", "That was not expected", "Go back to the terminal.", None
         answer = Answer(
             given.get("code", ""),
@@ -119,4 +142,4 @@ class Loopback:
         )
         if answer.error:
             return "200 OK", "You are not signed in", "Nothing was allowed. You can close this page.", answer
-        return "200 OK", "You are signed in", "You can close this page and go back to the terminal.", answer
+        return "200 OK", "That is all", "You can close this page and go back to the terminal.", answer
