@@ -15,7 +15,6 @@ from urllib.parse import parse_qs, urlsplit
 MAX_REQUEST_BYTES = 16 * 1024
 SECONDS_TO_SEND_A_REQUEST = 10
 SECONDS_TO_FINISH = 1
-_PATH = "/callback"
 _HEADERS = (
     "Content-Type: text/html; charset=utf-8\r\n"
     "Cache-Control: no-store\r\n"
@@ -47,7 +46,10 @@ class Answer(NamedTuple):
 class Loopback:
     """The address, from `async with` until the answer is there or the block ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1", path: str = "/callback") -> None:
+        """`host` is how the redirect URI names this machine, `path` what is in it after the port."""
+        self._host = host
+        self._path = path
         self._state = ""
         self._answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._server: asyncio.Server | None = None
@@ -62,7 +64,7 @@ class Loopback:
     @property
     def redirect_uri(self) -> str:
         """Where the browser is to come back to."""
-        return f"http://127.0.0.1:{self.port}{_PATH}"
+        return f"http://{self._host}:{self.port}{self._path}"
 
     async def answer(self, state: str, seconds: float) -> Answer:
         """Wait for the browser to bring the answer with this state, `seconds` at the most.
@@ -119,10 +121,10 @@ class Loopback:
             name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines[1:])
         }
         # A page that a stranger's DNS name leads here names that name: only our own address is answered.
-        if headers.get("host") != f"127.0.0.1:{self.port}":
+        if headers.get("host") != f"{self._host}:{self.port}":
             return "421 Misdirected Request", "Not here", "This address answers to its own name only.", None
         url = urlsplit(target)
-        if url.path != _PATH:
+        if url.path != (self._path or "/"):
             return "404 Not Found", "Nothing is here", "Go back to the terminal.", None
         if method != "GET":
             return "405 Method Not Allowed", "Nothing is here", "Go back to the terminal.", None
