@@ -35,6 +35,9 @@ class Recorder:
         self.answers = answers
         self.added: dict[str, list[str]] = {}
         """What a command gets besides, by an option it has: what is only true of the test."""
+        self.browsers: dict[str, str] = {}
+        """Another browser for a command, by an option it has."""
+        self._browser = shell.environment["BROWSER"]
         self.on_device: Callable[[str], None] | None = None
         """Does what a person does who is shown a code: called with what the terminal says."""
         self._code = 0
@@ -55,9 +58,11 @@ class Recorder:
         for option, more in self.added.items():
             if option in words:
                 words += more
+        for option, more in self.browsers.items():
+            self.shell.environment["BROWSER"] = more if option in words else self._browser
         with self.shell.at_terminal(*words) as terminal:
             asked = set(self.answers)
-            while terminal._read(60):
+            while terminal.read(30):
                 for question in sorted(asked):
                     if question in terminal.screen:
                         asked.discard(question)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,10 @@ def test_the_document_shows_what_the_program_prints(tmp_path: Path, new_server: 
             model.url: "http://127.0.0.1:11434/v1",
         }
         recorder = Recorder(shell, names, {"[y/N]": "y"})
+        follow = tmp_path / "follow"
+        follow.write_text(f"#!{sys.executable}\nimport sys, httpx2\nhttpx2.get(sys.argv[1], follow_redirects=True)\n")
+        follow.chmod(0o755)
+        recorder.browsers["--entra"] = str(follow)
         recorder.added["--entra"] = ["--authority", provider.url]
 
         def connect(said: str) -> None:
