@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mcpapp.client import console
-from mcpapp.client.failures import EXIT_INTERRUPTED, UsageFailure, as_failure
+from mcpapp.client.failures import UsageFailure
 from mcpapp.client.options import Options, takes_options
 from mcpapp.client.servers import chosen
 
@@ -49,9 +49,12 @@ def chat(
     api_version: Annotated[
         str, typer.Option("--api-version", help="A dated one, for older resources.", rich_help_panel=_MODEL)
     ] = "",
-    azure_entra: Annotated[
-        bool, typer.Option("--azure-entra", help="A token of Entra ID in place of a key.", rich_help_panel=_MODEL)
-    ] = False,
+    azure_tenant: Annotated[
+        str, typer.Option("--azure-tenant", help="Sign in at Entra in place of a key.", rich_help_panel=_MODEL)
+    ] = "",
+    azure_client_id: Annotated[
+        str, typer.Option("--azure-client-id", help="The application for that.", rich_help_panel=_MODEL)
+    ] = "",
     model_timeout: Annotated[
         float, typer.Option("--model-timeout", min=1, help="Seconds of silence.", rich_help_panel=_MODEL)
     ] = 120,
@@ -85,7 +88,7 @@ def chat(
     options: Options,
 ) -> None:
     """Talk to a language model that uses the tools of servers. It asks before a tool changes anything."""
-    try:
+    with console.ending():
         if yes and ask_all:
             raise UsageFailure("--yes and --ask-all say the opposite.", "Give one of them.")
         question = prompt if prompt is not None or sys.stdin.isatty() else sys.stdin.read(MAX_QUESTION + 1)
@@ -115,23 +118,15 @@ def chat(
                 prices=Prices(price_in, price_out),
                 transcript=transcript,
                 resumed=resumed,
-                token=_token_provider(azure) if azure_entra else None,
+                token=_token_provider(azure, azure_tenant, azure_client_id, options) if azure_tenant else None,
             )
         )
-    except KeyboardInterrupt:
-        console.say("\nStopped.")
-        raise SystemExit(EXIT_INTERRUPTED) from None
-    except Exception as error:
-        if failure := as_failure(error):
-            console.fail(failure)
-        raise
 
 
-def _token_provider(azure: str) -> TokenProvider:
-    if not azure:
-        raise UsageFailure("--azure-entra is for Azure OpenAI.", "Name the resource with --azure.")
-    from mcpapp.client import entra
-    from mcpapp.client.chat.providers import AZURE_SCOPE
+def _token_provider(azure: str, tenant: str, client_id: str, options: Options) -> TokenProvider:
+    if not azure or not client_id:
+        raise UsageFailure("--azure-tenant is for Azure OpenAI.", "Name the resource too, and an --azure-client-id.")
+    from mcpapp.client.chat.azure import token_provider
+    from mcpapp.client.options import EntraOptions
 
-    provider: TokenProvider = entra.token_provider(AZURE_SCOPE)
-    return provider
+    return token_provider(azure, EntraOptions(tenant, client_id), options)
