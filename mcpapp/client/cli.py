@@ -82,4 +82,7 @@ def star(
 
 def main(arguments: list[str] | None = None, program: str = "star") -> None:
     """Run one command. Raises: SystemExit, always."""
+    from mcpapp.client import lean_import
+
+    lean_import.wanted = True
     app(args=arguments, prog_name=program)

@@ -74,11 +74,11 @@ class Credentials(httpx2.Auth):
     async def sign_in(self, *, anew: bool = False) -> SignIn:
         """Have somebody signed in, silently if that is possible and not `anew`. Raises: Failure."""
         if anew or not await self._token():
-            from mcpapp.client.sign_in import forced_refusal
+            from mcpapp.client.sign_in import refusal_of
 
             async with self._one_at_a_time, self._sign_ins.lock(self._url):
                 if anew or not self._read_again().access_token:
-                    await self._ask(forced_refusal(self._url))
+                    await self._ask(await refusal_of(await self.http(), self._url))
         return self._known
 
     def look_for_a_keyring_again(self) -> None:

@@ -71,24 +71,27 @@ def as_failure(error: BaseException) -> Failure | None:
         if isinstance(leaf, Failure):
             return leaf
     import httpx2
-    from mcp.client.auth import OAuthFlowError
-    from mcp.shared.exceptions import MCPError
     from pydantic import ValidationError
 
+    from mcpapp.client.sdk import MCPError, OAuthFlowError
+    from mcpapp.client.visible import one_line
+
     for leaf in found:
+        told = one_line(str(leaf))
         if isinstance(leaf, OAuthFlowError):
-            return SignInFailure(f"The sign-in failed: {leaf}", "Try `star login URL --verbose` to see each step.")
+            return SignInFailure(f"The sign-in failed: {told}", "Try `star login URL --verbose` to see each step.")
         if isinstance(leaf, httpx2.TimeoutException):
             return ServerFailure("The server did not answer in time.", "Try again, or check the URL.")
         if isinstance(leaf, httpx2.TransportError):
-            return ServerFailure(f"The server cannot be reached: {leaf}", "Check the URL and your network.")
+            return ServerFailure(f"The server cannot be reached: {told}", "Check the URL and your network.")
         if isinstance(leaf, httpx2.InvalidURL):
-            return UsageFailure(f"This is no URL: {leaf}")
+            return UsageFailure(f"This is no URL: {told}")
         if isinstance(leaf, httpx2.HTTPError):
-            return ServerFailure(f"The server answered in a way that MCP does not: {leaf}", "Check the URL.")
+            return ServerFailure(f"The server answered in a way that MCP does not: {told}", "Check the URL.")
     for leaf in found:
+        told = one_line(str(leaf))
         if isinstance(leaf, MCPError):
-            return Failure(f"The server refused: {leaf}")
+            return Failure(f"The server refused: {told}")
         if isinstance(leaf, ValidationError):
             return ServerFailure("The server answered something that MCP does not know.", "Check the URL.")
     return None

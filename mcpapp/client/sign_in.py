@@ -12,8 +12,6 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
-from mcp.client.auth import OAuthClientProvider
-from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 from pydantic import ValidationError
 
 from mcpapp.client import browser, console
@@ -22,6 +20,15 @@ from mcpapp.client.failures import SignInFailure
 from mcpapp.client.loopback import Loopback
 from mcpapp.client.options import Options
 from mcpapp.client.refreshing import client_authentication, take_tokens
+from mcpapp.client.sdk import (
+    LATEST_HANDSHAKE_VERSION,
+    AuthorizationCodeResult,
+    OAuthClientInformationFull,
+    OAuthClientMetadata,
+    OAuthClientProvider,
+    OAuthRegistrationError,
+    OAuthToken,
+)
 from mcpapp.client.sign_ins import SignIn
 from mcpapp.client.urls import is_safe
 from mcpapp.client.visible import one_line
@@ -56,6 +63,13 @@ async def sign_in(
     except _ClientRefused:
         kept.client = {}
         await _PersonFlow(http, options, kept, keep).run(refusal)
+    except OAuthRegistrationError as error:
+        if options.client_id:
+            raise
+        raise SignInFailure(
+            f"{one_line(kept.url)} registers no clients: {one_line(str(error))}",
+            "Check the URL. If those who run the server gave you a client, name it with --client-id.",
+        ) from None
 
 
 class _PersonFlow:
@@ -268,9 +282,30 @@ class _PersonFlow:
         return self._provider
 
 
-def forced_refusal(url: str) -> httpx2.Response:
-    """The 401 that a server would give to somebody who has to sign in, for one that lets strangers in as well."""
-    return httpx2.Response(401, request=httpx2.Request("POST", url))
+async def refusal_of(http: httpx2.AsyncClient, url: str) -> httpx2.Response:
+    """Ask a server for its refusal, which names the scopes it wants (RFC 6750 3).
+
+    Returns: its 401; made up for a server that lets strangers in, or that refuses in another way.
+    Raises: httpx2.TransportError if it cannot be reached.
+    """
+    hello = {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "initialize",
+        "params": {
+            "protocolVersion": LATEST_HANDSHAKE_VERSION,
+            "capabilities": {},
+            "clientInfo": {"name": "star", "version": "1"},
+        },
+    }
+    headers = {
+        "Accept": "application/json, text/event-stream",
+        "MCP-Protocol-Version": LATEST_HANDSHAKE_VERSION,
+    }
+    request = http.build_request("POST", url, json=hello, headers=headers)
+    response = await http.send(request, stream=True)
+    await response.aclose()
+    return response if response.status_code == 401 else httpx2.Response(401, request=request)
 
 
 def _protocol_version(refusal: httpx2.Response) -> dict[str, str]:

@@ -31,7 +31,8 @@ async def _login(url: str, anew: bool, options: Options) -> None:
     url = server_url(url)
     async with AsyncExitStack() as stack:
         credentials = Credentials(url, options, stack)
-        credentials.look_for_a_keyring_again()
+        if anew or not credentials.kept:
+            credentials.look_for_a_keyring_again()
         was = credentials.kept.tokens.get("access_token") if credentials.kept else None
         sign_in = await credentials.sign_in(anew=anew)
         already = was is not None and was == sign_in.tokens.get("access_token")
