@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from mcp.server.mcpserver import Context, Image, MCPServer
+from mcp.server.mcpserver import Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.resolve import Elicit, ElicitationResult, Resolve
 from mcp_types import ToolAnnotations
 from pydantic import BaseModel, Field
 
@@ -73,10 +74,14 @@ class Name(BaseModel):
     name: str = Field(title="Name")
 
 
+def ask_for_name() -> Elicit[Name]:
+    """Ask for a name."""
+    return Elicit("What is your name?", Name)
+
+
 @server.tool(annotations=READ)
-async def ask(ctx: Context) -> str:
+def ask(answer: Annotated[ElicitationResult[Name], Resolve(ask_for_name)]) -> str:
     """Ask the person for their name."""
-    answer = await ctx.elicit("What is your name?", Name)
     return f"Hello {answer.data.name}" if answer.action == "accept" else "Nobody"
 
 
