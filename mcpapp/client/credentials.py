@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 
+from mcpapp.client.failures import SignInFailure
 from mcpapp.client.options import Options
 from mcpapp.client.refreshing import refresh
 from mcpapp.client.sign_ins import SignIn, SignIns
@@ -65,8 +66,14 @@ class Credentials(httpx2.Auth):
             if token:
                 request.headers["Authorization"] = f"Bearer {token}"
             response = yield request
-            if attempts.asked or not _refuses(response):
+            if not _refuses(response):
                 return
+            if attempts.asked:
+                # Said at once: the SDK would go on with its next request, and the person be asked again.
+                raise SignInFailure(
+                    "The server does not take the token of this sign-in.",
+                    "Sign in with another account, or ask those who run it which scope it wants.",
+                )
             attempts.tokens.append(token)
             await response.aread()
             token = await self._another_token(response, attempts)
@@ -117,6 +124,8 @@ class Credentials(httpx2.Auth):
         found = self._sign_ins.read(self._url)
         if found and self._options.client_id and found.client.get("client_id") != self._options.client_id:
             return None
+        if found and (entra := self._options.entra) and not found.entra.items() >= entra._asdict().items():
+            return None
         return found
 
     async def _token(self) -> str:
@@ -125,7 +134,7 @@ class Credentials(httpx2.Auth):
             return ""
         if token := self._kept.access_token:
             return token
-        if not self._kept.refresh_token:
+        if not self._kept.can_refresh:
             return ""
         async with self._one_at_a_time, self._sign_ins.lock(self._url):
             return self._read_again().access_token or await self._refreshed()
@@ -137,21 +146,33 @@ class Credentials(httpx2.Auth):
             if found and found not in attempts.tokens:
                 return found
             # A refresh does not widen what was granted (RFC 6749 6), so a missing scope needs the person.
-            if refusal.status_code == 401 and self._known.refresh_token and not attempts.refreshed:
+            if refusal.status_code == 401 and self._known.can_refresh and not attempts.refreshed:
                 attempts.refreshed = True
-                if fresh := await self._refreshed():
+                if fresh := await self._refreshed(refusal):
                     return fresh
             attempts.asked = True
             await self._ask(refusal)
             return self._known.access_token
 
-    async def _refreshed(self) -> str:
+    async def _refreshed(self, refusal: httpx2.Response | None = None) -> str:
         sign_in = self._known
-        await refresh(await self.http(), sign_in)
+        if sign_in.entra:
+            from mcpapp.client import entra
+
+            if not await entra.refresh(sign_in, self._options, refusal):
+                return ""
+        else:
+            await refresh(await self.http(), sign_in)
         self.keep(sign_in)
         return sign_in.access_token
 
     async def _ask(self, refusal: httpx2.Response) -> None:
+        if self._options.entra or self._known.entra:
+            from mcpapp.client import entra
+
+            await entra.sign_in(self._known, self._options, refusal)
+            self.keep(self._known)
+            return
         from mcpapp.client.refreshing import name_of
         from mcpapp.client.sign_in import sign_in
 

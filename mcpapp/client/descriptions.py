@@ -25,14 +25,14 @@ def described(sign_in: SignIn) -> dict[str, str]:
 
 def ending(sign_in: SignIn) -> str:
     """Return how long the access lasts, and what comes after it."""
-    after = "it is then renewed by itself" if sign_in.refresh_token else "then you sign in again"
+    after = "it is then renewed by itself" if sign_in.can_refresh else "then you sign in again"
     if not sign_in.tokens:
         return "has ended, sign in again"
     if sign_in.expires_at is None:
         return "for as long as the server allows"
     left = sign_in.expires_at - time.time()
     if left <= 0:
-        return "has ended, and is renewed with the next call" if sign_in.refresh_token else "has ended, sign in again"
+        return "has ended, and is renewed with the next call" if sign_in.can_refresh else "has ended, sign in again"
     return f"for {_in_words(left)}, {after}"
 
 

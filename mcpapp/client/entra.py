@@ -1,6 +1,7 @@
 """Tokens of Microsoft Entra ID, for servers that take them directly: through msal, silently first.
 
 One tenant, one public client, a person: there is no secret here with which a token without a person could be had.
+`Credentials` says when a token is needed, and holds the lock of the sign-in meanwhile.
 """
 
 from __future__ import annotations
@@ -8,111 +9,141 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import re
 import time
 import warnings
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import httpx2
 
-from mcpapp.client import console
+from mcpapp.client import browser, console
 from mcpapp.client.failures import SignInFailure, UsageFailure
 from mcpapp.client.options import EntraOptions, Options
+from mcpapp.client.sign_ins import SignIn
+from mcpapp.client.visible import one_line
 
 if TYPE_CHECKING:
     import msal
 
 PUBLIC_CLOUD = "https://login.microsoftonline.com"
+# How Azure's own tools name the tenant and the application.
+TENANT_VARIABLE = "AZURE_TENANT_ID"
+CLIENT_VARIABLE = "AZURE_CLIENT_ID"
+AUTHORITY_VARIABLE = "AZURE_AUTHORITY_HOST"
 # The tenant of everybody's personal accounts, which are no organisation's.
 _PERSONAL_ACCOUNTS = "9188040d-6c67-4c5b-b112-36a304b66dad"
 _GUID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _DOMAIN = re.compile(r"(?!-)[a-z0-9-]{1,63}(\.[a-z0-9-]{1,63})+")
-# As msal has it: what is left of a token's life must be enough for a call that takes its time.
-_FRESH_SECONDS = 300
 _MAX_CLAIMS_CHARACTERS = 8 * 1024
 _HTTP_SECONDS = 30
+# Where the serialized cache of msal is in `SignIn.entra`, beside the options.
+_MSAL = "msal"
 
 
-class Store(Protocol):
-    """Where what is known of one sign-in is kept, encrypted where the platform can."""
-
-    def load(self) -> dict[str, Any] | None:
-        """Return what was saved last, None if nothing is there."""
-
-    def save(self, record: dict[str, Any]) -> None:
-        """Keep a record in place of the one before."""
-
-    def locked(self) -> AbstractAsyncContextManager[None]:
-        """One process at a time; what is loaded inside stays true until the block ends."""
+def entra_of(sign_in: SignIn) -> EntraOptions | None:
+    """Return how a kept sign-in gets its tokens, None if that is not from Entra, or cannot be read."""
+    kept = {name: value for name in EntraOptions._fields if isinstance(value := sign_in.entra.get(name), str)}
+    return EntraOptions(**kept) if len(kept) == len(EntraOptions._fields) else None
 
 
-class EntraTokens:
-    """The access tokens of one sign-in: kept, refreshed, and asked of the person when nothing else helps."""
+async def refresh(sign_in: SignIn, options: Options, refusal: httpx2.Response | None = None) -> bool:
+    """Put a token into a sign-in without the person; `refusal` is the answer to the one that there was.
 
-    def __init__(self, entra: EntraOptions, options: Options, store: Store) -> None:
-        self._entra = checked(entra)
+    Returns: whether there is one. Raises: SignInFailure if it is of another tenant.
+    """
+    entra = entra_of(sign_in)
+    if entra is None:
+        return False
+    return await asyncio.to_thread(_Entra(entra, options, sign_in, refusal).silently)
+
+
+async def sign_in(sign_in: SignIn, options: Options, refusal: httpx2.Response | None = None) -> None:
+    """Have a person sign in, on this machine or on another one, with what `refusal` demands. Raises: Failure."""
+    entra = options.entra or entra_of(sign_in)
+    if entra is None:
+        raise UsageFailure("The kept sign-in is damaged.", "Run `star logout`, and `star login … --entra` again.")
+    flow = _Entra(entra, options, sign_in, refusal)
+    # A wider scope may have been consented to elsewhere.
+    if refusal is not None and refusal.status_code == 403 and await asyncio.to_thread(flow.silently):
+        return
+    await flow.with_the_person()
+
+
+def token_provider(scope: str, options: Options | None = None) -> Callable[[], Awaitable[str]]:
+    """Return what gives a token for `scope` whenever it is called, as the client of Azure OpenAI wants it.
+
+    The tenant and the application are those of AZURE_TENANT_ID and AZURE_CLIENT_ID, in the cloud of
+    AZURE_AUTHORITY_HOST.
+    Raises: UsageFailure if those are not set.
+    """
+    from mcpapp.client.sign_ins import SignIns
+
+    options = options or Options()
+    tenant, client_id = os.environ.get(TENANT_VARIABLE, ""), os.environ.get(CLIENT_VARIABLE, "")
+    if not tenant or not client_id:
+        raise UsageFailure(
+            "Which tenant and which application?", f"Put their IDs into {TENANT_VARIABLE} and {CLIENT_VARIABLE}."
+        )
+    entra = checked(EntraOptions(tenant, client_id, scope, os.environ.get(AUTHORITY_VARIABLE, "")))
+    sign_ins = SignIns(options, kind="models")
+    name = f"{entra.authority}/{entra.tenant}/{entra.client_id}/{entra.scope}"
+
+    async def token() -> str:
+        known = sign_ins.read(name) or SignIn(name)
+        if not known.access_token:
+            async with sign_ins.lock(name):
+                known = sign_ins.read(name) or known
+                if not known.access_token:
+                    if not await refresh(known, options):
+                        await _Entra(entra, options, known, None).with_the_person()
+                    sign_ins.write(known)
+        return known.access_token
+
+    return token
+
+
+class _Entra:
+    """One attempt to get a token into a sign-in. `refusal` is the server's answer to the token before, if any."""
+
+    def __init__(self, entra: EntraOptions, options: Options, sign_in: SignIn, refusal: httpx2.Response | None) -> None:
         self._options = options
-        self._store = store
+        self._sign_in = sign_in
+        header = ", ".join(refusal.headers.get_list("WWW-Authenticate")) if refusal is not None else ""
+        self._claims = claims_challenge(header) or None
+        # A token whose time is not over was refused: the one that msal keeps would be the same.
+        self._is_forced = refusal is not None and refusal.status_code == 401
+        is_step_up = refusal is not None and refusal.status_code == 403
+        self._entra = entra._replace(scope=_wider(entra.scope, header)) if is_step_up else entra
 
-    async def get(self, *, claims: str = "", refused: str = "") -> str:
-        """Return an access token: from the cache, by a refresh, or after the person signed in.
-
-        `claims` is the JSON of a claims challenge that the token has to meet; `refused` a token that the server did
-        not take although its time is not over.
-
-        Raises: Failure.
-        """
-        if token := self._kept(refused):
-            return token
-        async with self._store.locked():
-            # Another process may have refreshed or signed in while this one waited.
-            if token := self._kept(refused):
-                return token
-            record = self._store.load() or {}
-            result = await asyncio.to_thread(self._silently, record, claims, bool(refused))
-            if result is None:
-                result = await self._with_the_person(record.get("username", ""), claims)
-            return str(result["access_token"])
-
-    def _kept(self, refused: str) -> str:
-        """Return the token that is kept, "" if there is none that will do."""
-        record = self._store.load() or {}
-        same = record.get("entra") == self._entra._asdict()
-        if not same or record["expires_at"] - time.time() < _FRESH_SECONDS or record["access_token"] == refused:
-            return ""
-        return str(record["access_token"])
-
-    def _silently(self, record: dict[str, Any], claims: str, is_forced: bool) -> dict[str, Any] | None:
-        """Refresh without the person; None if that is not to be had."""
-        if record.get("entra") != self._entra._asdict():
-            return None
-        application, cache = self._application(record["msal"])
+    def silently(self) -> bool:
+        """Refresh without the person. Returns: whether that was to be had. Raises: SignInFailure."""
+        kept = self._sign_in.entra.get(_MSAL)
+        if not isinstance(kept, str):
+            return False
+        application, cache = self._application(kept)
         for account in application.get_accounts():
             result = application.acquire_token_silent(
-                self._scopes, account, force_refresh=is_forced, claims_challenge=claims or None
+                self._scopes, account, force_refresh=self._is_forced, claims_challenge=self._claims
             )
             if result:
-                return self._accepted(application, cache, result, record["username"])
-        return None
+                self._take(application, cache, result, is_known=True)
+                return True
+        return False
 
-    async def _with_the_person(self, username: str, claims: str) -> dict[str, Any]:
-        """Have the person sign in, on this machine or on another one."""
-        if not self._options.is_interactive:
-            raise SignInFailure("Somebody has to sign in at Microsoft Entra.", "Run `star login` in a terminal.")
+    async def with_the_person(self) -> None:
+        """Raises: SignInFailure."""
         application, cache = await asyncio.to_thread(self._application)
-        if self._options.device:
-            result = await self._on_another_device(application, claims)
+        if self._options.device or not (self._options.no_browser or browser.has_browser()):
+            result = await self._on_another_device(application)
         else:
-            result = await self._in_the_browser(application, username, claims)
-        return self._accepted(application, cache, result)
+            result = await self._in_the_browser(application)
+        self._take(application, cache, result)
 
-    async def _in_the_browser(self, application: Any, username: str, claims: str) -> dict[str, Any]:
+    async def _in_the_browser(self, application: Any) -> dict[str, Any]:
         """RFC 8252, with PKCE, a state and a nonce of msal's."""
-        import webbrowser
-
         from mcpapp.client.loopback import Loopback
 
         # What is registered with Entra is http://localhost, as for every program that uses msal.
@@ -126,37 +157,44 @@ class EntraTokens:
                 flow = application.initiate_auth_code_flow(
                     self._scopes,
                     redirect_uri=loopback.redirect_uri,
-                    login_hint=username or None,
-                    prompt=None if username else "select_account",
-                    claims_challenge=claims or None,
+                    login_hint=self._sign_in.who or None,
+                    prompt=None if self._sign_in.who else "select_account",
+                    claims_challenge=self._claims,
                 )
-            console.say(f"Open this page to sign in:\n{flow['auth_uri']}")
-            if not self._options.no_browser:
-                webbrowser.open(flow["auth_uri"])
-            answer = await loopback.answer(self._options.timeout)
+            if self._options.no_browser:
+                console.say(f"Open this page in a browser of this machine to sign in:\n\n{flow['auth_uri']}\n")
+            else:
+                console.say("Your browser opens to sign you in at Microsoft Entra.")
+                console.say(f"If it does not, open this page:\n\n{flow['auth_uri']}\n")
+                browser.open_page(flow["auth_uri"])
+            console.say("Waiting for you to sign in. Ctrl-C gives up.")
+            answer = await loopback.answer(flow["state"], self._options.timeout)
         except TimeoutError:
-            raise SignInFailure("Nobody signed in in time.", "Run the command again.") from None
+            raise SignInFailure(
+                f"Nobody signed in within {self._options.timeout:.0f} seconds.", "Run the command again."
+            ) from None
         finally:
-            loopback.close()
+            await loopback.finished()
         given = answer._asdict()
         answered = {name: given[name] for name in ("code", "state", "error", "error_description") if given[name]}
         try:
             exchange = application.acquire_token_by_auth_code_flow
             return dict(await asyncio.to_thread(exchange, flow, answered))
-        except (ValueError, RuntimeError):
-            # Another state, another nonce: not the answer to what was asked.
+        except RuntimeError:
+            # Another nonce: the answer to what somebody else asked.
             raise SignInFailure("The browser brought an answer to another sign-in.", "Run the command again.") from None
 
-    async def _on_another_device(self, application: Any, claims: str) -> dict[str, Any]:
+    async def _on_another_device(self, application: Any) -> dict[str, Any]:
         """RFC 8628."""
-        flow = await asyncio.to_thread(application.initiate_device_flow, self._scopes, claims_challenge=claims or None)
+        flow = await asyncio.to_thread(application.initiate_device_flow, self._scopes, claims_challenge=self._claims)
         if "user_code" not in flow:
             raise _refusal(flow)
-        console.say(f"Open {flow['verification_uri']} on any device and enter the code {flow['user_code']}.")
+        address, code = one_line(str(flow.get("verification_uri"))), one_line(str(flow["user_code"]))
+        console.say(f"To sign in, open {address} on any device and type this code:\n\n    {code}\n\nWaiting…")
         flow["expires_at"] = min(flow["expires_at"], time.time() + self._options.timeout)
         try:
             poll = application.acquire_token_by_device_flow
-            return dict(await asyncio.to_thread(poll, flow, claims_challenge=claims or None))
+            return dict(await asyncio.to_thread(poll, flow, claims_challenge=self._claims))
         finally:
             # Ends the polling in its thread where this task was cancelled.
             flow["expires_at"] = 0
@@ -173,8 +211,13 @@ class EntraTokens:
                 "Microsoft Entra needs the package msal.", "Install star with its extra `entra`."
             ) from None
         cache = msal.SerializableTokenCache()
-        cache.deserialize(kept)
+        hooks: dict[str, list[Any]] | None = None
+        if self._options.verbose:
+            from mcpapp.client.http_log import sync_hooks
+
+            hooks = sync_hooks()
         try:
+            cache.deserialize(kept)
             application = msal.PublicClientApplication(
                 self._entra.client_id,
                 authority=f"{self._entra.authority}/{self._entra.tenant}",
@@ -183,7 +226,7 @@ class EntraTokens:
                 # Says that claims challenges are understood, so that servers send them.
                 client_capabilities=["CP1"],
                 token_cache=cache,
-                http_client=httpx2.Client(timeout=_HTTP_SECONDS),
+                http_client=httpx2.Client(timeout=_HTTP_SECONDS, event_hooks=hooks),
             )
         except ValueError:
             raise SignInFailure(
@@ -191,67 +234,37 @@ class EntraTokens:
             ) from None
         return application, cache
 
-    def _accepted(self, application: Any, cache: Any, result: dict[str, Any], username: str = "") -> dict[str, Any]:
-        """Return a result after it was checked and kept. Raises: SignInFailure."""
+    def _take(self, application: Any, cache: Any, result: dict[str, Any], *, is_known: bool = False) -> None:
+        """Check a result and put it into the sign-in; `is_known` if the person was checked when they signed in.
+
+        Raises: SignInFailure.
+        """
         if "access_token" not in result:
             raise _refusal(result)
+        # It came over TLS from the tenant's own token endpoint (OpenID Connect Core 3.1.3.7), so that its signature
+        # adds nothing. A refresh may come without one.
         claims = result.get("id_token_claims")
-        # A refresh may come without an ID token; the one of the sign-in was checked then. It came over TLS from the
-        # tenant's own token endpoint (OpenID Connect Core 3.1.3.7), so that its signature adds nothing.
-        if claims is None and not username:
+        if claims is None and not is_known:
             raise SignInFailure("Microsoft Entra did not say who signed in.")
-        tenant = self._entra.tenant if _GUID.fullmatch(self._entra.tenant) else application.authority.tenant
-        if claims is not None and (claims.get("tid") != tenant or not _GUID.fullmatch(str(tenant))):
+        tenant = self._entra.tenant if _GUID.fullmatch(self._entra.tenant) else str(application.authority.tenant)
+        if claims is not None and (claims.get("tid") != tenant or not _GUID.fullmatch(tenant)):
             raise SignInFailure(
                 "The account is not of the tenant that was asked for.",
                 f"Sign in with an account of {self._entra.tenant}.",
             )
-        record = {
-            "entra": self._entra._asdict(),
-            "username": str((claims or {}).get("preferred_username") or username or "somebody"),
-            "access_token": result["access_token"],
-            "expires_at": int(time.time()) + int(result["expires_in"]),
-            "msal": cache.serialize(),
-        }
-        self._store.save(record)
-        return result
+        kept = self._sign_in
+        kept.entra = {**self._entra._asdict(), _MSAL: cache.serialize()}
+        kept.tokens = {"access_token": result["access_token"], "token_type": "Bearer", "scope": self._entra.scope}
+        kept.expires_at = time.time() + int(result["expires_in"])
+        kept.client = {"client_id": self._entra.client_id}
+        kept.server = {"issuer": f"{self._entra.authority}/{tenant}/v2.0"}
+        kept.resource = {}
+        if claims is not None:
+            kept.who = str(claims.get("preferred_username") or claims.get("oid") or "")
 
     @property
     def _scopes(self) -> list[str]:
         return self._entra.scope.split()
-
-
-class EntraAuth(httpx2.Auth):
-    """Puts the token on requests to one server; a refusal leads to one more token, with the claims it demands."""
-
-    def __init__(self, url: str, tokens: EntraTokens) -> None:
-        self._origin = _origin(url)
-        self._tokens = tokens
-
-    async def async_auth_flow(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Request, httpx2.Response]:
-        """Send a request with a token. Raises: Failure."""
-        if _origin(str(request.url)) != self._origin:
-            yield request
-            return
-        token = await self._tokens.get()
-        request.headers["Authorization"] = f"Bearer {token}"
-        response = yield request
-        if response.status_code != 401:
-            return
-        claims = claims_challenge(response.headers.get("WWW-Authenticate", ""))
-        token = await self._tokens.get(claims=claims, refused=token)
-        request.headers["Authorization"] = f"Bearer {token}"
-        response = yield request
-        if response.status_code == 401:
-            raise SignInFailure(
-                "The server does not take the token of this account.",
-                "Check `--scope`, and that the server trusts the tenant.",
-            )
-
-
-def token_provider(entra: EntraOptions, options: Options, store: Store) -> Callable[[], Awaitable[str]]:
-    """Return what gives a token for the scope of `entra` whenever it is called, as Azure OpenAI's client wants it."""
-    return EntraTokens(entra, options, store).get
 
 
 def checked(entra: EntraOptions) -> EntraOptions:
@@ -296,10 +309,13 @@ def _refusal(result: dict[str, Any]) -> SignInFailure:
     if error in ("access_denied", "authorization_declined"):
         return SignInFailure("The sign-in was refused.")
     # The first line; what follows are numbers for the provider's support.
-    said = str(result.get("error_description") or "").splitlines()[:1]
-    return SignInFailure(" ".join([f"Microsoft Entra refused ({error}).", *said]))
+    said = "".join(str(result.get("error_description") or "").splitlines()[:1])
+    return SignInFailure(f"Microsoft Entra refused ({one_line(error)}). {one_line(said)}".strip())
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
-    parts = urlsplit(url)
-    return parts.scheme, parts.hostname, parts.port
+def _wider(scope: str, header: str) -> str:
+    """Return a scope with those that a challenge names (RFC 6750 3.1), in the way in which Entra names them."""
+    found = re.search(r'\bscope="([\x21\x23-\x5b\x5d-\x7e ]+)"', header)
+    prefix = scope.split(maxsplit=1)[0].rpartition("/")[0]
+    named = [each if "://" in each else f"{prefix}/{each}" for each in (found[1].split() if found else [])]
+    return " ".join(dict.fromkeys([*scope.split(), *named]))

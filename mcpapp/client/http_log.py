@@ -36,6 +36,11 @@ def hooks() -> dict[str, list[Any]]:
     return {"request": [_sent], "response": [_answered]}
 
 
+def sync_hooks() -> dict[str, list[Any]]:
+    """The same for an HTTP client without asyncio."""
+    return {"request": [_tell_request], "response": [_tell_response]}
+
+
 def masked(url: str) -> str:
     """Return a URL without what is secret in it: its user, its fragment, the values of unknown parameters."""
     head, _, query = url.partition("#")[0].partition("?")
@@ -51,6 +56,14 @@ def _masked_parameters(text: str) -> str:
 
 
 async def _sent(request: httpx2.Request) -> None:
+    _tell_request(request)
+
+
+async def _answered(response: httpx2.Response) -> None:
+    _tell_response(response)
+
+
+def _tell_request(request: httpx2.Request) -> None:
     request.extensions[_STARTED] = time.monotonic()
     told = [f"Authorization: {value.partition(' ')[0]} {MASK}" for value in request.headers.get_list("authorization")]
     kind = request.headers.get("content-type", "")
@@ -62,7 +75,7 @@ async def _sent(request: httpx2.Request) -> None:
     console.say(f"→ {request.method} {one_line(masked(str(request.url)), 1000)}{detail}")
 
 
-async def _answered(response: httpx2.Response) -> None:
+def _tell_response(response: httpx2.Response) -> None:
     started = response.request.extensions.get(_STARTED, time.monotonic())
     told = f"← {response.status_code} in {(time.monotonic() - started) * 1000:.0f} ms"
     if response.status_code in (401, 403):

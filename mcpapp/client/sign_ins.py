@@ -23,7 +23,7 @@ class SignIn:
     `tokens` is a token response (RFC 6749 5.1), `expires_at` when its access token ends, in seconds since 1970, None if
     the server did not say. `client` is a client information response (RFC 7591 3.2.1), `server` the metadata of the
     authorization server (RFC 8414 2), `resource` that of the MCP server (RFC 9728 2). `who` is a name, if one was told.
-    `entra` is how to sign in with Microsoft Entra ID, if that is how.
+    `entra` is how to sign in with Microsoft Entra ID, if that is how, and the cache of msal, which refreshes.
     """
 
     url: str
@@ -53,44 +53,50 @@ class SignIn:
         return str(self.tokens.get("access_token") or "")
 
     @property
+    def can_refresh(self) -> bool:
+        """Whether there may be another access token without the person."""
+        return bool(self.refresh_token or self.entra.get("msal"))
+
+    @property
     def refresh_token(self) -> str:
         """The refresh token, "" if there is none."""
         return str(self.tokens.get("refresh_token") or "")
 
 
 class SignIns:
-    """The kept sign-ins of this person."""
+    """The kept sign-ins of this person, to servers or to what `kind` says."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, kind: str = KIND) -> None:
         self.cache = Cache(options.cache_dir)
+        self._kind = kind
 
     def read(self, url: str) -> SignIn | None:
         """Return what is kept for a server. Raises: CacheFailure."""
-        content = self.cache.read(KIND, url)
+        content = self.cache.read(self._kind, url)
         return None if content is None else _sign_in(url, content)
 
     def write(self, sign_in: SignIn) -> None:
         """Keep a sign-in. Raises: CacheFailure."""
-        self.cache.write(KIND, sign_in.url, asdict(sign_in))
+        self.cache.write(self._kind, sign_in.url, asdict(sign_in))
 
     def delete(self, url: str) -> None:
         """Forget a sign-in. Raises: CacheFailure."""
-        self.cache.delete(KIND, url)
+        self.cache.delete(self._kind, url)
 
     def all(self) -> Iterator[SignIn]:
         """Every sign-in that is kept. Raises: CacheFailure."""
-        for content in self.cache.all(KIND):
+        for content in self.cache.all(self._kind):
             if isinstance(content.get("url"), str):
                 yield _sign_in(content["url"], content)
 
     def is_encrypted(self, url: str) -> bool:
         """Return whether a sign-in is kept encrypted."""
-        return self.cache.is_encrypted(KIND, url)
+        return self.cache.is_encrypted(self._kind, url)
 
     @asynccontextmanager
     async def lock(self, url: str) -> AsyncIterator[None]:
         """Hold a server's sign-in alone among all processes. Raises: CacheFailure."""
-        async with self.cache.lock(KIND, url):
+        async with self.cache.lock(self._kind, url):
             yield
 
 

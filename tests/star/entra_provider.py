@@ -41,6 +41,7 @@ class EntraProvider:
         """What the token endpoint was sent."""
         self.tenant_of_tokens = TENANT
         self.username = "alice@contoso.example"
+        self.client_ids = {CLIENT_ID}
         self.expires_in = 3600
         self.refuses_the_person = False
         self.needs_interaction = False
@@ -125,7 +126,7 @@ class EntraProvider:
         """The person is signed in at the provider already, and consents or refuses."""
         back = urlsplit(asked.get("redirect_uri", ""))
         right = (
-            asked.get("client_id") == CLIENT_ID
+            asked.get("client_id") in self.client_ids
             # What is registered is http://localhost; the port does not count (RFC 8252 §7.3).
             and (back.scheme, back.hostname, back.path.rstrip("/")) == ("http", "localhost", "")
             and asked.get("response_type") == "code"
@@ -156,30 +157,30 @@ class EntraProvider:
         if not path.endswith("/oauth2/v2.0/token"):
             return 404, {"error": "not_found"}
         self.forms.append(form)
-        if form.get("client_id") != CLIENT_ID:
+        if form.get("client_id") not in self.client_ids:
             return 400, {"error": "unauthorized_client"}
         if form["grant_type"] == "authorization_code":
             asked = self._codes.pop(form["code"], None)
             digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
             if asked is None or _base64url(digest) != asked["code_challenge"]:
                 return 400, {"error": "invalid_grant"}
-            return 200, self._tokens(form, asked.get("nonce"))
+            return 200, self._tokens(form, asked["scope"], asked.get("nonce"))
         if form["grant_type"] == "refresh_token":
-            if self._refresh_tokens.pop(form["refresh_token"], None) is None:
+            if form["refresh_token"] not in self._refresh_tokens:
                 return 400, {"error": "invalid_grant", "error_description": "That refresh token is not known."}
             if self.needs_interaction:
                 return 400, {"error": "interaction_required", "suberror": "basic_action"}
-            return 200, self._tokens(form, None)
+            del self._refresh_tokens[form["refresh_token"]]
+            return 200, self._tokens(form, form["scope"], None)
         if form["grant_type"] == DEVICE_CODE:
             if form["device_code"] not in self._devices:
                 return 400, {"error": "invalid_grant"}
             if self.device_answers:
                 return 400, {"error": self.device_answers.pop(0)}
-            del self._devices[form["device_code"]]
-            return 200, self._tokens(form, None)
+            return 200, self._tokens(form, self._devices.pop(form["device_code"]), None)
         return 400, {"error": "unsupported_grant_type"}
 
-    def _tokens(self, form: dict[str, str], nonce: str | None) -> dict[str, Any]:
+    def _tokens(self, form: dict[str, str], asked: str, nonce: str | None) -> dict[str, Any]:
         now = int(time.time())
         person = {
             "iss": f"{self.url}/{self.tenant_of_tokens}/v2.0",
@@ -192,7 +193,9 @@ class EntraProvider:
             "exp": now + self.expires_in,
         }
         demanded = json.loads(form.get("claims") or "{}").get("access_token", {})
-        access = person | {"aud": AUDIENCE, "scp": "mcp:tools", "ver": "2.0", "jti": secrets.token_hex(8)}
+        scopes = [scope for scope in asked.split() if "://" in scope]
+        names = " ".join(scope.rpartition("/")[2] for scope in scopes)
+        access = person | {"aud": scopes[0].rpartition("/")[0], "scp": names, "ver": "2.0", "jti": secrets.token_hex(8)}
         if "acrs" in demanded:
             access["acrs"] = [demanded["acrs"]["value"]]
         access_token = self._sign(access)
@@ -201,11 +204,11 @@ class EntraProvider:
         self._refresh_tokens[refresh_token] = self.username
         return {
             "token_type": "Bearer",
-            "scope": SCOPE,
+            "scope": " ".join(scopes),
             "expires_in": self.expires_in,
             "access_token": access_token,
             "refresh_token": refresh_token,
-            "id_token": self._sign(person | {"aud": CLIENT_ID} | ({"nonce": nonce} if nonce else {})),
+            "id_token": self._sign(person | {"aud": form["client_id"]} | ({"nonce": nonce} if nonce else {})),
             "client_info": _client_info(),
         }
 

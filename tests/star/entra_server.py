@@ -27,6 +27,9 @@ class EntraServer:
         """What was sent, in its order, each once."""
         self.demanded = ""
         """An authentication context (`acrs`) without which a token is answered with a claims challenge."""
+        self.needed = ""
+        """A scope without which a token is answered with 403."""
+        self.refused: set[str] = set()
         self.refuses_everything = False
         mcp = MCPServer("Behind Entra")
 
@@ -58,15 +61,15 @@ class EntraServer:
         self._listener.close()
 
     async def _guarded(self, scope: Scope, receive: Any, send: Any) -> None:
-        challenge = self._challenge(dict(scope["headers"])) if scope["type"] == "http" else ""
+        status, challenge = self._challenge(dict(scope["headers"])) if scope["type"] == "http" else (200, "")
         if not challenge:
             await self._app(scope, receive, send)
             return
         headers = [(b"www-authenticate", challenge.encode()), (b"content-length", b"0")]
-        await send({"type": "http.response.start", "status": 401, "headers": headers})
+        await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b""})
 
-    def _challenge(self, headers: dict[bytes, bytes]) -> str:
+    def _challenge(self, headers: dict[bytes, bytes]) -> tuple[int, str]:
         """Return what a request is refused with, "" if it is not."""
         token = headers.get(b"authorization", b"").decode().removeprefix("Bearer ")
         if token and token not in self.tokens:
@@ -74,12 +77,16 @@ class EntraServer:
         try:
             claims = self.provider.verify(token)
         except jwt.InvalidTokenError:
-            return 'Bearer error="invalid_token"'
+            return 401, 'Bearer error="invalid_token"'
+        if token in self.refused or self.refuses_everything:
+            return 401, 'Bearer error="invalid_token"'
         # `scp` is in delegated tokens only; those of applications alone have `roles`.
-        if claims["tid"] != TENANT or "mcp:tools" not in claims.get("scp", "").split() or self.refuses_everything:
-            return 'Bearer error="invalid_token"'
+        if claims["tid"] != TENANT or "mcp:tools" not in claims.get("scp", "").split():
+            return 401, 'Bearer error="invalid_token"'
         if self.demanded and self.demanded not in claims.get("acrs", []):
             demand = {"access_token": {"acrs": {"essential": True, "value": self.demanded}}}
             encoded = base64.b64encode(json.dumps(demand).encode()).decode()
-            return f'Bearer realm="", error="insufficient_claims", claims="{encoded}"'
-        return ""
+            return 401, f'Bearer realm="", error="insufficient_claims", claims="{encoded}"'
+        if self.needed and self.needed not in claims["scp"].split():
+            return 403, f'Bearer error="insufficient_scope", scope="{self.needed}"'
+        return 200, ""

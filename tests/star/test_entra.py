@@ -6,42 +6,23 @@ import asyncio
 import json
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import pytest
-from mcp.client import Client
-from mcp.client.streamable_http import streamable_http_client
 
-from mcpapp.client.entra import PUBLIC_CLOUD, EntraAuth, EntraTokens, checked, claims_challenge
-from mcpapp.client.failures import EXIT_SIGN_IN, EXIT_USAGE, Failure
+from mcpapp.client.connection import connect
+from mcpapp.client.entra import PUBLIC_CLOUD, checked, claims_challenge, token_provider
+from mcpapp.client.failures import EXIT_SIGN_IN, EXIT_USAGE, Failure, as_failure
 from mcpapp.client.options import EntraOptions, Options
-from tests.star.entra_provider import CLIENT_ID, DEVICE_CODE, OTHER_TENANT, SCOPE, TENANT, EntraProvider
+from mcpapp.client.sign_ins import SignIn, SignIns
+from tests.star.entra_provider import AUDIENCE, CLIENT_ID, DEVICE_CODE, OTHER_TENANT, SCOPE, TENANT, EntraProvider
 from tests.star.entra_server import EntraServer
 
 pytestmark = pytest.mark.anyio
-
-
-class Memory:
-    """A store that a test can look into."""
-
-    def __init__(self) -> None:
-        self.record: dict[str, Any] | None = None
-        self._lock = asyncio.Lock()
-
-    def load(self) -> dict[str, Any] | None:
-        return json.loads(json.dumps(self.record))
-
-    def save(self, record: dict[str, Any]) -> None:
-        self.record = record
-
-    @asynccontextmanager
-    async def locked(self) -> AsyncIterator[None]:
-        async with self._lock:
-            yield
 
 
 @pytest.fixture
@@ -63,119 +44,146 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     seen: list[str] = []
 
     def follow(url: str) -> None:
+        httpx2.get(url, follow_redirects=True, trust_env=True)
+
+    def browse(url: str) -> None:
         seen.append(url)
-        httpx2.get(url, follow_redirects=True)
-
-    def browse(url: str) -> bool:
         threading.Thread(target=follow, args=(url,), daemon=True).start()
-        return True
 
-    monkeypatch.setattr("webbrowser.open", browse)
+    monkeypatch.setattr("mcpapp.client.browser.has_browser", lambda: True)
+    monkeypatch.setattr("mcpapp.client.browser.open_page", browse)
     return seen
 
 
-def entra(provider: EntraProvider, **changes: str) -> EntraOptions:
-    return EntraOptions(TENANT, CLIENT_ID, SCOPE, provider.url)._replace(**changes)
+@pytest.fixture
+def options(provider: EntraProvider, tmp_path: Path) -> Options:
+    folder = tmp_path / "state"
+    folder.mkdir(mode=0o700)
+    # Told already that there is no keyring: a developer's own is not for tests.
+    (folder / "no-keyring").touch()
+    return Options(timeout=20, cache_dir=folder, entra=checked(EntraOptions(TENANT, CLIENT_ID, SCOPE, provider.url)))
 
 
-def tokens(provider: EntraProvider, store: Memory, **options: Any) -> EntraTokens:
-    return EntraTokens(entra(provider), Options(**{"timeout": 20, **options}), store)
-
-
-async def greet(server: EntraServer, found: EntraTokens) -> str:
-    """Call the tool of the server."""
-    async with (
-        httpx2.AsyncClient(auth=EntraAuth(server.url, found), timeout=20) as http,
-        Client(streamable_http_client(server.url, http_client=http)) as client,
-    ):
-        result: Any = await client.call_tool("greet", {"name": "Alice"})
+async def greet(server: EntraServer, options: Options, tool: str = "greet") -> str:
+    """Call a tool of the server."""
+    async with connect(server.url, options) as client:
+        result: Any = await client.call_tool(tool, {"name": "Alice"})
         return str(result.content[0].text)
 
 
+async def failing(server: EntraServer, options: Options) -> Failure:
+    """Call the tool; give what comes of it."""
+    with pytest.raises(Exception) as caught:  # noqa: PT011  (what it is comes next)
+        await greet(server, options)
+    found = as_failure(caught.value)
+    assert found is not None, caught.value
+    return found
+
+
+def grants(provider: EntraProvider) -> list[str]:
+    return [form["grant_type"] for form in provider.forms]
+
+
+def kept(server: EntraServer, options: Options) -> SignIn:
+    found = SignIns(options).read(server.url)
+    assert found is not None
+    return found
+
+
+def expire(server: EntraServer, options: Options) -> None:
+    """Let the kept token be over, for us and for msal."""
+    found = kept(server, options)
+    found.expires_at = 0
+    cache = json.loads(found.entra["msal"])
+    for entry in cache["AccessToken"].values():
+        entry["expires_on"] = "0"
+    found.entra["msal"] = json.dumps(cache)
+    SignIns(options).write(found)
+
+
 async def test_the_browser_signs_in_and_the_tool_is_called(
-    provider: EntraProvider, server: EntraServer, opened: list[str]
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
 ) -> None:
     """RFC 8252, with PKCE."""
-    store = Memory()
-    assert await greet(server, tokens(provider, store)) == "Hello, Alice."
+    assert await greet(server, options) == "Hello, Alice."
     assert len(opened) == 1
     asked = httpx2.URL(opened[0]).params
     assert asked["code_challenge_method"] == "S256"
     assert asked["prompt"] == "select_account"
     assert set(asked["scope"].split()) == {SCOPE, "openid", "profile", "offline_access"}
-    assert store.record is not None
-    assert store.record["username"] == "alice@contoso.example"
+    assert kept(server, options).who == "alice@contoso.example"
     assert server.tokens == provider.issued
 
 
 async def test_the_second_run_asks_the_provider_nothing(
-    provider: EntraProvider, server: EntraServer, opened: list[str]
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
 ) -> None:
-    store = Memory()
-    await greet(server, tokens(provider, store))
+    await greet(server, options)
     provider.requests.clear()
-    assert await greet(server, tokens(provider, store)) == "Hello, Alice."
+    # How to sign in is kept as well.
+    assert await greet(server, replace(options, entra=None)) == "Hello, Alice."
     assert provider.requests == []
     assert len(opened) == 1
 
 
 async def test_an_expired_token_is_refreshed_without_the_person(
-    provider: EntraProvider, server: EntraServer, opened: list[str]
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
 ) -> None:
-    store = Memory()
-    provider.expires_in = 200
-    await tokens(provider, store).get()
-    provider.expires_in = 3600
-    assert await greet(server, tokens(provider, store)) == "Hello, Alice."
-    assert [form["grant_type"] for form in provider.forms] == ["authorization_code", "refresh_token"]
+    await greet(server, options)
+    expire(server, options)
+    assert await greet(server, replace(options, entra=None)) == "Hello, Alice."
+    assert grants(provider) == ["authorization_code", "refresh_token"]
     assert len(opened) == 1
 
 
-async def test_of_twenty_that_need_a_refresh_one_makes_it(provider: EntraProvider, opened: list[str]) -> None:
-    store = Memory()
-    provider.expires_in = 200
-    await tokens(provider, store).get()
-    provider.expires_in = 3600
-    found = await asyncio.gather(*(tokens(provider, store).get() for _ in range(20)))
-    assert set(found) == {provider.issued[1]}
-    assert [form["grant_type"] for form in provider.forms] == ["authorization_code", "refresh_token"]
+async def test_of_twenty_that_need_a_refresh_one_makes_it(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
+) -> None:
+    await greet(server, options)
+    expire(server, options)
+    assert await asyncio.gather(*(greet(server, options) for _ in range(20))) == ["Hello, Alice."] * 20
+    assert grants(provider) == ["authorization_code", "refresh_token"]
 
 
 async def test_when_a_refresh_is_refused_the_person_is_asked_again(
-    provider: EntraProvider, server: EntraServer, opened: list[str]
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
 ) -> None:
-    store = Memory()
-    provider.expires_in = 200
-    await tokens(provider, store).get()
+    await greet(server, options)
+    expire(server, options)
     provider.needs_interaction = True
-    provider.expires_in = 3600
-    assert await greet(server, tokens(provider, store)) == "Hello, Alice."
+    assert await greet(server, options) == "Hello, Alice."
     assert len(opened) == 2
     assert httpx2.URL(opened[1]).params["login_hint"] == "alice@contoso.example"
 
 
-async def test_a_token_that_the_server_no_longer_takes_is_replaced_once(
-    provider: EntraProvider, server: EntraServer, opened: list[str]
+async def test_a_token_that_the_server_no_longer_takes_is_replaced_silently_first(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
 ) -> None:
-    store = Memory()
-    await greet(server, tokens(provider, store))
+    await greet(server, options)
+    server.refused.add(provider.issued[0])
+    assert await greet(server, options) == "Hello, Alice."
+    assert grants(provider) == ["authorization_code", "refresh_token"]
+    assert len(opened) == 1
+
+
+async def test_a_server_that_takes_no_token_is_told_of_after_one_refresh_and_one_sign_in(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
+) -> None:
+    await greet(server, options)
     server.refuses_everything = True
-    with pytest.raises(BaseException) as caught:  # noqa: PT011  (what it is comes next)
-        await greet(server, tokens(provider, store))
-    failure = the_failure(caught.value)
-    assert failure.exit_code == EXIT_SIGN_IN
+    failure = await failing(server, options)
     assert "does not take the token" in str(failure)
-    assert [form["grant_type"] for form in provider.forms] == ["authorization_code", "refresh_token"]
+    assert failure.exit_code == EXIT_SIGN_IN
+    assert grants(provider) == ["authorization_code", "refresh_token", "authorization_code"]
 
 
 async def test_a_claims_challenge_is_met_by_a_token_with_those_claims(
-    provider: EntraProvider, server: EntraServer, opened: list[str]
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
 ) -> None:
     """RFC 9470 is the standard's word for it; Entra's is `insufficient_claims` and `claims`."""
-    store = Memory()
-    await greet(server, tokens(provider, store))
+    await greet(server, options)
     server.demanded = "c1"
-    assert await greet(server, tokens(provider, store)) == "Hello, Alice."
+    assert await greet(server, options) == "Hello, Alice."
     assert "acrs" not in provider.verify(server.tokens[0])
     assert provider.verify(server.tokens[1])["acrs"] == ["c1"]
     assert json.loads(provider.forms[-1]["claims"]) == {
@@ -185,112 +193,205 @@ async def test_a_claims_challenge_is_met_by_a_token_with_those_claims(
 
 
 async def test_claims_that_a_refresh_cannot_meet_are_met_by_the_person(
-    provider: EntraProvider, server: EntraServer, opened: list[str]
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
 ) -> None:
-    store = Memory()
-    await greet(server, tokens(provider, store))
+    await greet(server, options)
     server.demanded = "c1"
     provider.needs_interaction = True
-    assert await greet(server, tokens(provider, store)) == "Hello, Alice."
+    assert await greet(server, options) == "Hello, Alice."
     assert len(opened) == 2
     assert "c1" in httpx2.URL(opened[1]).params["claims"]
 
 
-async def test_an_account_of_another_tenant_is_refused_and_not_kept(provider: EntraProvider, opened: list[str]) -> None:
-    store = Memory()
+async def test_a_tool_that_needs_more_scope_leads_to_one_consent_for_both(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
+) -> None:
+    """RFC 6750 3.1."""
+    await greet(server, options)
+    provider.needs_interaction = True
+    server.needed = "mcp:write"
+    assert await greet(server, options) == "Hello, Alice."
+    assert len(opened) == 2
+    assert {SCOPE, f"{AUDIENCE}/mcp:write"} <= set(httpx2.URL(opened[1]).params["scope"].split())
+    assert kept(server, options).scopes == [SCOPE, f"{AUDIENCE}/mcp:write"]
+    provider.requests.clear()
+    assert await greet(server, replace(options, entra=None)) == "Hello, Alice."
+    assert provider.requests == []
+
+
+async def test_an_account_of_another_tenant_is_refused_and_not_kept(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
+) -> None:
     provider.tenant_of_tokens = OTHER_TENANT
-    with pytest.raises(Failure, match="not of the tenant") as caught:
-        await tokens(provider, store).get()
-    assert caught.value.exit_code == EXIT_SIGN_IN
-    assert store.record is None
+    failure = await failing(server, options)
+    assert "not of the tenant" in str(failure)
+    assert failure.exit_code == EXIT_SIGN_IN
+    assert SignIns(options).read(server.url) is None
+    assert server.tokens == []
     provider.tenant_of_tokens = TENANT
-    assert await tokens(provider, store).get() == provider.issued[-1]
+    assert await greet(server, options) == "Hello, Alice."
 
 
-async def test_a_refresh_that_brings_another_tenant_is_refused(provider: EntraProvider, opened: list[str]) -> None:
-    store = Memory()
-    provider.expires_in = 200
-    await tokens(provider, store).get()
+async def test_a_refresh_that_brings_another_tenant_is_refused(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
+) -> None:
+    await greet(server, options)
+    expire(server, options)
     provider.tenant_of_tokens = OTHER_TENANT
-    with pytest.raises(Failure, match="not of the tenant"):
-        await tokens(provider, store).get()
-    assert store.record is not None
-    assert store.record["access_token"] == provider.issued[0]
+    assert "not of the tenant" in str(await failing(server, options))
+    assert kept(server, options).tokens["access_token"] == provider.issued[0]
 
 
-async def test_a_person_who_says_no_is_told_so(provider: EntraProvider, opened: list[str]) -> None:
+async def test_a_tenant_may_be_named_by_its_domain_and_is_pinned_to_its_id(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
+) -> None:
+    by_domain = replace(options, entra=EntraOptions("contoso.example", CLIENT_ID, SCOPE, provider.url))
+    provider.tenant_of_tokens = OTHER_TENANT
+    assert "not of the tenant" in str(await failing(server, by_domain))
+    provider.tenant_of_tokens = TENANT
+    assert await greet(server, by_domain) == "Hello, Alice."
+
+
+async def test_another_application_is_another_sign_in(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
+) -> None:
+    await greet(server, options)
+    other = EntraOptions(TENANT, "ffffffff-7d1c-4f6e-8a3b-2c4d5e6f7a8b", SCOPE, provider.url)
+    provider.client_ids.add(other.client_id)
+    assert await greet(server, replace(options, entra=other)) == "Hello, Alice."
+    assert len(opened) == 2
+    assert kept(server, options).client == {"client_id": other.client_id}
+
+
+async def test_a_person_who_says_no_is_told_so(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
+) -> None:
     provider.refuses_the_person = True
-    with pytest.raises(Failure, match="was refused") as caught:
-        await tokens(provider, Memory()).get()
-    assert caught.value.exit_code == EXIT_SIGN_IN
+    failure = await failing(server, options)
+    assert "was refused" in str(failure)
+    assert failure.exit_code == EXIT_SIGN_IN
 
 
-async def test_an_answer_to_another_sign_in_is_refused(
-    provider: EntraProvider, monkeypatch: pytest.MonkeyPatch
+async def test_an_answer_to_another_sign_in_is_turned_away(
+    provider: EntraProvider, server: EntraServer, options: Options, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """RFC 6749 10.12."""
+    answers: list[int] = []
 
-    def browse(url: str) -> bool:
+    def both(url: str) -> None:
         back = httpx2.URL(url).params["redirect_uri"]
         forged = {"code": "of-somebody-else", "state": "of-somebody-else"}
-        threading.Thread(target=httpx2.get, args=(back,), kwargs={"params": forged}, daemon=True).start()
-        return True
+        answers.append(httpx2.get(back, params=forged).status_code)
+        answers.append(httpx2.get(url, follow_redirects=True).status_code)
 
-    monkeypatch.setattr("webbrowser.open", browse)
-    with pytest.raises(Failure, match="another sign-in"):
-        await tokens(provider, Memory()).get()
-    assert provider.forms == []
+    def browse(url: str) -> None:
+        threading.Thread(target=both, args=(url,), daemon=True).start()
+
+    monkeypatch.setattr("mcpapp.client.browser.has_browser", lambda: True)
+    monkeypatch.setattr("mcpapp.client.browser.open_page", browse)
+    assert await greet(server, options) == "Hello, Alice."
+    assert answers[0] == 400
+    assert grants(provider) == ["authorization_code"]
 
 
-async def test_nobody_comes_back_in_time(provider: EntraProvider, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webbrowser.open", lambda url: True)
-    with pytest.raises(Failure, match="in time"):
-        await tokens(provider, Memory(), timeout=0.1).get()
+async def test_nobody_comes_back_in_time(
+    server: EntraServer, options: Options, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failure = await failing(server, replace(options, timeout=0.1, no_browser=True))
+    assert "Nobody signed in" in str(failure)
+    assert failure.exit_code == EXIT_SIGN_IN
+    assert "Open this page in a browser of this machine" in capsys.readouterr().err
 
 
 async def test_a_device_shows_a_code_and_waits(
-    provider: EntraProvider, server: EntraServer, opened: list[str], capsys: pytest.CaptureFixture[str]
+    provider: EntraProvider,
+    server: EntraServer,
+    options: Options,
+    opened: list[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """RFC 8628."""
-    assert await greet(server, tokens(provider, Memory(), device=True)) == "Hello, Alice."
-    assert [form["grant_type"] for form in provider.forms] == [DEVICE_CODE] * 2
-    assert f"Open {provider.url}/device on any device and enter the code ABCD1234." in capsys.readouterr().err
+    assert await greet(server, replace(options, device=True)) == "Hello, Alice."
+    assert grants(provider) == [DEVICE_CODE] * 2
+    told = capsys.readouterr().err
+    assert f"open {provider.url}/device on any device" in told
+    assert "ABCD1234" in told
     assert opened == []
 
 
-async def test_a_device_that_is_refused_is_told_so(provider: EntraProvider) -> None:
+async def test_where_there_is_no_browser_a_code_is_shown_unasked(
+    provider: EntraProvider, server: EntraServer, options: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider.device_answers = []
+    monkeypatch.setattr("mcpapp.client.browser.has_browser", lambda: False)
+    assert await greet(server, options) == "Hello, Alice."
+    assert grants(provider) == [DEVICE_CODE]
+
+
+async def test_a_device_that_is_refused_is_told_so(
+    provider: EntraProvider, server: EntraServer, options: Options
+) -> None:
     provider.device_answers = ["authorization_declined"]
-    with pytest.raises(Failure, match="was refused"):
-        await tokens(provider, Memory(), device=True).get()
+    assert "was refused" in str(await failing(server, replace(options, device=True)))
 
 
-async def test_a_device_waits_no_longer_than_it_was_told(provider: EntraProvider) -> None:
+async def test_a_device_waits_no_longer_than_it_was_told(
+    provider: EntraProvider, server: EntraServer, options: Options
+) -> None:
     provider.device_answers = ["authorization_pending"] * 100
     begun = time.monotonic()
-    with pytest.raises(Failure, match="in time"):
-        await tokens(provider, Memory(), device=True, timeout=1).get()
-    assert time.monotonic() - begun < 5
+    assert "in time" in str(await failing(server, replace(options, device=True, timeout=1)))
+    assert time.monotonic() - begun < 8
 
 
-async def test_without_anybody_there_nothing_is_asked(provider: EntraProvider, opened: list[str]) -> None:
-    with pytest.raises(Failure, match="has to sign in") as caught:
-        await tokens(provider, Memory(), is_interactive=False).get()
-    assert caught.value.exit_code == EXIT_SIGN_IN
-    assert opened == []
-
-
-async def test_a_tenant_that_does_not_exist_is_said(provider: EntraProvider) -> None:
-    with pytest.raises(Failure, match="knows no tenant"):
-        await EntraTokens(entra(provider, tenant="nowhere.example"), Options(), Memory()).get()
-
-
-async def test_the_token_goes_to_no_other_server(
-    provider: EntraProvider, server: EntraServer, opened: list[str]
+async def test_a_tenant_that_does_not_exist_is_said(
+    provider: EntraProvider, server: EntraServer, options: Options
 ) -> None:
-    auth = EntraAuth("http://127.0.0.1:1/mcp", tokens(provider, Memory()))
-    async with httpx2.AsyncClient(auth=auth) as http:
-        assert (await http.post(server.url)).status_code == 401
-    assert server.tokens == []
+    nowhere = EntraOptions("nowhere.example", CLIENT_ID, SCOPE, provider.url)
+    failure = await failing(server, replace(options, entra=nowhere))
+    assert "knows no tenant" in str(failure)
+    assert failure.exit_code == EXIT_SIGN_IN
+
+
+async def test_each_step_is_shown_without_what_is_secret(
+    provider: EntraProvider,
+    server: EntraServer,
+    options: Options,
+    opened: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    await greet(server, replace(options, verbose=True))
+    expire(server, options)
+    await greet(server, replace(options, verbose=True))
+    told = capsys.readouterr().err
+    assert f"→ POST {provider.url}/{TENANT}/oauth2/v2.0/token" in told
+    assert "grant_type=refresh_token" in told
+    for secret in [*provider.issued, *(form.get("refresh_token") or form["code"] for form in provider.forms)]:
+        assert secret not in told
+
+
+async def test_a_model_gets_a_token_of_its_own_scope(
+    provider: EntraProvider, options: Options, opened: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AZURE_TENANT_ID", TENANT)
+    monkeypatch.setenv("AZURE_CLIENT_ID", CLIENT_ID)
+    monkeypatch.setenv("AZURE_AUTHORITY_HOST", provider.url)
+    options = replace(options, entra=None)
+    scope = "https://cognitiveservices.azure.com/.default"
+    assert await token_provider(scope, options)() == provider.issued[0]
+    assert scope in httpx2.URL(opened[0]).params["scope"].split()
+    provider.requests.clear()
+    assert await token_provider(scope, options)() == provider.issued[0]
+    assert provider.requests == []
+    # It is no sign-in to an MCP server.
+    assert list(SignIns(options).all()) == []
+
+
+async def test_a_model_without_a_tenant_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AZURE_TENANT_ID", raising=False)
+    with pytest.raises(Failure, match="Which tenant") as caught:
+        token_provider("https://cognitiveservices.azure.com/.default")
+    assert caught.value.exit_code == EXIT_USAGE
 
 
 @pytest.mark.parametrize(
@@ -336,11 +437,3 @@ def test_without_a_scope_it_is_said_which_is_meant() -> None:
 )
 def test_what_a_challenge_demands_is_read_if_it_is_an_object(header: str, claims: str) -> None:
     assert claims_challenge(header) == claims
-
-
-def the_failure(error: BaseException) -> Failure:
-    from mcpapp.client.failures import as_failure
-
-    found = as_failure(error) if isinstance(error, Exception) else None
-    assert found is not None, error
-    return found

@@ -52,8 +52,10 @@ async def _end(http: httpx2.AsyncClient, sign_ins: SignIns, url: str) -> None:
     if sign_in is None:
         console.say(f"You are not signed in to {one_line(url)}.")
         return
-    told = await revoke(http, sign_in) if sign_in.tokens else True
+    told = await revoke(http, sign_in) if sign_in.tokens and not sign_in.entra else True
     sign_ins.delete(url)
     console.say(f"Signed out of {one_line(url)}.")
+    if sign_in.entra:
+        console.say("Microsoft Entra revokes nothing for a program: the last token works until it ends.")
     if not told:
         console.say("The server could not be told, so its tokens work until they end; nothing of them is left here.")

@@ -65,7 +65,7 @@ def _facts(sign_ins: SignIns, sign_in: SignIn) -> dict[str, Any]:
         "client_name": sign_in.client.get("client_name", ""),
         "scopes": sign_in.scopes,
         "expires_at": sign_in.expires_at,
-        "signed_in": bool(sign_in.access_token or sign_in.refresh_token),
-        "can_refresh": bool(sign_in.refresh_token),
+        "signed_in": bool(sign_in.access_token or sign_in.can_refresh),
+        "can_refresh": sign_in.can_refresh,
         "encrypted": sign_ins.is_encrypted(sign_in.url),
     }
