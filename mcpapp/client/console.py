@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from mcpapp.client.failures import EXIT_INTERRUPTED, Failure, as_failure
+from mcpapp.client.visible import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,9 +47,10 @@ def _console(name: str) -> Console:
 def fail(failure: Failure) -> NoReturn:
     """Tell what failed and what to do next on stderr, and end with its exit code. Raises: SystemExit."""
     err = _console("err")
-    err.print(f"star: {failure}", style="bold red")
+    # Parts of it may be a server's words.
+    err.print(f"star: {visible(str(failure))}", style="bold red")
     if failure.hint:
-        err.print(failure.hint)
+        err.print(visible(failure.hint))
     raise SystemExit(failure.exit_code)
 
 

@@ -138,7 +138,7 @@ def markdown() -> str:
 @server.tool()
 def long() -> str:
     """Return a great deal of text."""
-    return "\n".join(f"line {number}" for number in range(70_000))
+    return "\n".join(f"line {number}" for number in range(30_000))
 
 
 @server.tool(title=NASTY, description=NASTY)
