@@ -14,6 +14,7 @@ from mcpapp.client.failures import UsageFailure
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
+AZURE_SCOPE = "https://cognitiveservices.azure.com/.default"
 OPENAI_KEY = "OPENAI_API_KEY"
 AZURE_KEY = "AZURE_OPENAI_API_KEY"
 
@@ -74,9 +75,7 @@ def open_client(endpoint: Endpoint, token: TokenProvider | None = None) -> Async
         raise UsageFailure(f"The variable {endpoint.key_env} is empty.", "Put the key there.")
     if not key and token is None:
         if endpoint.azure:
-            raise UsageFailure(
-                "There is no key for Azure OpenAI.", f"Put it into {AZURE_KEY}, or sign in with --azure-tenant."
-            )
+            raise UsageFailure("There is no key for Azure OpenAI.", f"Put it into {AZURE_KEY}, or use --azure-entra.")
         if not endpoint.base_url:
             raise UsageFailure("There is no key for OpenAI.", f"Put it into {OPENAI_KEY}.")
     url = endpoint.azure or endpoint.base_url

@@ -49,12 +49,14 @@ def chat(
     api_version: Annotated[
         str, typer.Option("--api-version", help="A dated one, for older resources.", rich_help_panel=_MODEL)
     ] = "",
-    azure_tenant: Annotated[
-        str, typer.Option("--azure-tenant", help="Sign in at Entra in place of a key.", rich_help_panel=_MODEL)
-    ] = "",
-    azure_client_id: Annotated[
-        str, typer.Option("--azure-client-id", help="The application for that.", rich_help_panel=_MODEL)
-    ] = "",
+    azure_entra: Annotated[
+        bool,
+        typer.Option(
+            "--azure-entra",
+            help="A token of Entra ID in place of a key; AZURE_TENANT_ID and AZURE_CLIENT_ID say whose.",
+            rich_help_panel=_MODEL,
+        ),
+    ] = False,
     model_timeout: Annotated[
         float, typer.Option("--model-timeout", min=1, help="Seconds of silence.", rich_help_panel=_MODEL)
     ] = 120,
@@ -118,15 +120,15 @@ def chat(
                 prices=Prices(price_in, price_out),
                 transcript=transcript,
                 resumed=resumed,
-                token=_token_provider(azure, azure_tenant, azure_client_id, options) if azure_tenant else None,
+                token=_token_provider(azure, options) if azure_entra else None,
             )
         )
 
 
-def _token_provider(azure: str, tenant: str, client_id: str, options: Options) -> TokenProvider:
-    if not azure or not client_id:
-        raise UsageFailure("--azure-tenant is for Azure OpenAI.", "Name the resource too, and an --azure-client-id.")
-    from mcpapp.client.chat.azure import token_provider
-    from mcpapp.client.options import EntraOptions
+def _token_provider(azure: str, options: Options) -> TokenProvider:
+    if not azure:
+        raise UsageFailure("--azure-entra is for Azure OpenAI.", "Name the resource with --azure.")
+    from mcpapp.client.chat.providers import AZURE_SCOPE
+    from mcpapp.client.entra import token_provider
 
-    return token_provider(azure, EntraOptions(tenant, client_id), options)
+    return token_provider(AZURE_SCOPE, options)
