@@ -7,12 +7,21 @@ import contextlib
 import os
 import sys
 import threading
+from collections.abc import Awaitable, Callable
 
 from mcpapp.client import console
+
+_keyboard: Callable[[str], Awaitable[str]] | None = None
 
 
 class NoAnswer(Exception):
     """The person ended the input (Ctrl-D)."""
+
+
+def through(keyboard: Callable[[str], Awaitable[str]]) -> None:
+    """Ask by other means from now on: a chat reads the keyboard itself. They raise EOFError where the input ended."""
+    global _keyboard  # noqa: PLW0603  (there is one keyboard)
+    _keyboard = keyboard
 
 
 async def ask(question: str) -> str:
@@ -20,6 +29,11 @@ async def ask(question: str) -> str:
 
     Raises: NoAnswer.
     """
+    if _keyboard:
+        try:
+            return await _keyboard(f"{question} ")
+        except EOFError:
+            raise NoAnswer from None
     console.err.print(question, end=" ")
     loop = asyncio.get_running_loop()
     answer: asyncio.Future[bytes] = loop.create_future()

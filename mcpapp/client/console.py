@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from mcpapp.client.failures import EXIT_INTERRUPTED, Failure, as_failure
@@ -58,8 +59,18 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
 
     Raises: SystemExit with the exit code of what failed, after a message on stderr.
     """
-    try:
+    with ending():
         return asyncio.run(coroutine)
+
+
+@contextmanager
+def ending() -> Iterator[None]:
+    """Turn what ends a command into a message on stderr and an exit code.
+
+    Raises: SystemExit.
+    """
+    try:
+        yield
     except KeyboardInterrupt:
         say("\nStopped.")
         raise SystemExit(EXIT_INTERRUPTED) from None

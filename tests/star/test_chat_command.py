@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT, free_port
-from tests.star.openai_server import OpenAIServer, calls, openai_server, refuses, says
-from tests.star.pseudo_terminal import Terminal
+from tests.conftest import free_port
+from tests.star.openai_server import OpenAIServer, Turn, Wire, calls, openai_server, refuses, says
+from tests.star.shell import TIMEOUT_SECONDS, Shell, Terminal
 from tests.star.test_chat import mcp_url
 
 __all__ = ["mcp_url"]
@@ -28,45 +27,43 @@ def api() -> Iterator[OpenAIServer]:
         yield server
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("OPENAI", "AZURE", "STAR_"))}
-    cache = tmp_path / "cache"
-    return {**kept, "STAR_CACHE_DIR": str(cache), "MODEL_KEY": KEY, "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+class ChatTerminal(Terminal):
+    """A terminal whose reader waits for what comes after that which they waited for before."""
+
+    _read_to = 0
+
+    def wait_for(self, text: str) -> None:
+        end = time.monotonic() + TIMEOUT_SECONDS
+        while (at := self.screen.find(text, self._read_to)) < 0:
+            assert self._read(end - time.monotonic()), f"no {text!r} in:\n{self.screen[self._read_to :]}"
+        self._read_to = at + len(text)
 
 
 class Star:
     """`star chat` with the test's endpoint."""
 
-    def __init__(self, api: OpenAIServer, environment: dict[str, str]) -> None:
-        self.environment = environment
+    def __init__(self, api: OpenAIServer, shell: Shell) -> None:
+        self.shell = shell
+        self.environment = shell.environment
+        self.environment["MODEL_KEY"] = KEY
         self.model = ["--model", "test", "--base-url", api.url, "--key-env", "MODEL_KEY"]
         self.terminals: list[Terminal] = []
 
     def run(self, *arguments: str, stdin: str = "", model: list[str] | None = None) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "mcpapp.client", "chat", *arguments, *(self.model if model is None else model)]
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self.environment,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return self.shell.star("chat", *arguments, *(self.model if model is None else model), stdin=stdin)
 
-    def at_a_terminal(self, *arguments: str) -> Terminal:
-        self.terminals.append(Terminal("chat", *arguments, *self.model, environment=self.environment))
-        return self.terminals[-1]
+    def at_a_terminal(self, *arguments: str) -> ChatTerminal:
+        command = self.shell.command("chat", *arguments, *self.model)
+        self.terminals.append(terminal := ChatTerminal(command, self.shell.folder, self.environment))
+        return terminal
 
 
 @pytest.fixture
-def star(api: OpenAIServer, environment: dict[str, str]) -> Iterator[Star]:
-    star = Star(api, environment)
+def star(api: OpenAIServer, tmp_path: Path) -> Iterator[Star]:
+    star = Star(api, Shell(tmp_path))
     yield star
     for terminal in star.terminals:
-        terminal.close()
+        terminal.__exit__(None, None, None)
 
 
 # One question
@@ -199,7 +196,7 @@ def test_tools_of_two_servers_have_names_of_their_own(star: Star, api: OpenAISer
     assert star.run(mcp_url, other, "-p", "Hi").returncode == 0
     names = [tool["function"]["name"] for tool in api.requests[0].body["tools"]]
     assert len(set(names)) == len(names)
-    assert [name for name in names if name.endswith("add")][0] == "add"
+    assert next(name for name in names if name.endswith("add")) == "add"
     assert any(name.startswith("localhost_") and name.endswith("_mcp_add") for name in names)
 
 
@@ -213,7 +210,7 @@ def test_a_person_talks_allows_and_leaves(star: Star, api: OpenAIServer, mcp_url
         says("Gone."),
     ]
     terminal = star.at_a_terminal(mcp_url)
-    terminal.wait_for("test with 10 tools. /help tells what else there is.")
+    terminal.wait_for("test with 11 tools. /help tells what else there is.")
     terminal.wait_for("> ")
     terminal.type("Hello \\\nyou\n")
     terminal.wait_for("I am bold.")
@@ -230,19 +227,17 @@ def test_a_person_talks_allows_and_leaves(star: Star, api: OpenAIServer, mcp_url
     terminal.wait_for("> ")
     terminal.type("/quit\n")
     terminal.wait_for("3 requests, 300 tokens in, 60 out.")
-    assert terminal.ends_with() == 0
+    assert terminal.end() == 0
 
 
 def test_the_commands_of_a_chat(star: Star, api: OpenAIServer, mcp_url: str, tmp_path: Path) -> None:
     api.turns = [says("First."), says("Second.")]
     terminal = star.at_a_terminal(mcp_url)
-    steps: list[tuple[str, str | Callable[[], None]]] = [
+    steps = [
         ("/help", "what the model may call"),
         (
             "/tools",
-            "files.delete  Delete a file. Writes what it was told to a log, so that a test sees that it was called.  asks first"[
-                :40
-            ],
+            "files.delete  Delete a file. Writes",
         ),
         ("/nonsense", "There is no /nonsense."),
         ("One", "First."),
@@ -256,10 +251,10 @@ def test_the_commands_of_a_chat(star: Star, api: OpenAIServer, mcp_url: str, tmp
     for typed, told in steps:
         terminal.wait_for("> ")
         terminal.type(f"{typed}\n")
-        terminal.wait_for(str(told))
+        terminal.wait_for(told)
     terminal.wait_for("> ")
     terminal.type("\x04")
-    assert terminal.ends_with() == 0
+    assert terminal.end() == 0
     assert [message["content"] for message in api.requests[1].messages[1:]] == ["Two"]
     saved = [json.loads(line) for line in (tmp_path / "saved").read_text().splitlines()]
     assert [line["message"]["content"] for line in saved if line["type"] == "message"] == ["One", "First."]
@@ -272,18 +267,49 @@ def test_ctrl_c_stops_an_answer_and_twice_leaves(star: Star, api: OpenAIServer, 
         terminal.wait_for("> ")
         terminal.type(f"{typed}\n")
         terminal.wait_for(shown)
-        terminal.interrupt()
+        terminal.type("\x03")
         terminal.wait_for("Stopped.")
     terminal.wait_for("> ")
     terminal.type("Four\n")
     terminal.wait_for("Fine.")
     terminal.wait_for("> ")
-    terminal.interrupt()
+    terminal.type("\x03")
     terminal.wait_for("Ctrl-C again, or /quit, leaves.")
     terminal.wait_for("> ")
-    terminal.interrupt()
-    assert terminal.ends_with() == 130
-    assert "Traceback" not in terminal.seen
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    assert "Traceback" not in terminal.screen
+
+
+def test_a_question_of_a_server_is_put_to_the_person(star: Star, api: OpenAIServer, mcp_url: str) -> None:
+    """MCP elicitation, in the chat's own way of reading the keyboard."""
+    api.turns = [calls(("ask", {})), says("Nice.")]
+    terminal = star.at_a_terminal(mcp_url)
+    terminal.wait_for("> ")
+    terminal.type("Ask me\n")
+    terminal.wait_for("127.0.0.1")
+    terminal.wait_for("What is your name?")
+    terminal.wait_for("Name")
+    terminal.type("Ada\n")
+    terminal.wait_for("Send this to 127.0.0.1")
+    terminal.type("y\n")
+    terminal.wait_for("Nice.")
+    assert api.requests[1].results() == ["Hello Ada"]
+    terminal.wait_for("> ")
+    terminal.type("\x04")
+    assert terminal.end() == 0
+
+
+def test_whoever_reads_the_answer_may_stop_reading(star: Star, api: OpenAIServer, mcp_url: str) -> None:
+    api.turns = [says("a" * 10, *(["b" * 60_000] * 5))]
+    command = star.shell.command("chat", mcp_url, "-p", "Hi", *star.model)
+    chat = subprocess.Popen(command, env=star.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert chat.stdout
+    assert chat.stderr
+    assert chat.stdout.read(10) == b"a" * 10
+    chat.stdout.close()
+    assert (chat.stderr.read(), chat.wait(20)) == (b"", 0)
+    chat.stderr.close()
 
 
 def test_an_error_leaves_the_person_in_the_chat(star: Star, api: OpenAIServer, mcp_url: str) -> None:
@@ -303,8 +329,7 @@ def test_an_error_leaves_the_person_in_the_chat(star: Star, api: OpenAIServer, m
 
 
 def test_what_was_typed_before_a_question_does_not_answer_it(star: Star, api: OpenAIServer, mcp_url: str) -> None:
-    api.turns = [api.stalls("Let me see"), says("Never.")]
-    api.turns[0] = _slowly_calls(api, "unmarked")
+    api.turns = [_slowly_calls(api, "unmarked"), says("Never.")]
     terminal = star.at_a_terminal(mcp_url)
     terminal.wait_for("> ")
     terminal.type("Go\n")
@@ -317,8 +342,8 @@ def test_what_was_typed_before_a_question_does_not_answer_it(star: Star, api: Op
     terminal.wait_for("Never.")
 
 
-def _slowly_calls(api: OpenAIServer, name: str):  # type: ignore[no-untyped-def]
-    def turn(wire) -> None:  # type: ignore[no-untyped-def]
+def _slowly_calls(api: OpenAIServer, name: str) -> Turn:
+    def turn(wire: Wire) -> None:
         wire.chunk({"content": "Let me see\n\n"})
         api.released.wait(20)
         function = {"name": name, "arguments": "{}"}

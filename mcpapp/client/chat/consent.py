@@ -24,7 +24,7 @@ class Policy(Enum):
 
 
 class Consent:
-    """Asks the person; `ask` puts a question to them and returns their line, None where nobody is there."""
+    """Asks the person; `ask` returns their line or raises EOFError, and is None where nobody is there."""
 
     def __init__(self, policy: Policy, ask: Ask | None) -> None:
         self.policy = policy
@@ -43,7 +43,10 @@ class Consent:
             return True
         if self.ask is None:
             return False
-        answer = (await self.ask(question(tool, arguments))).strip().lower()
+        try:
+            answer = (await self.ask(question(tool, arguments))).strip().lower()
+        except EOFError:
+            return False
         if answer in ("a", "always"):
             self._always.add((tool.server, tool.tool.name))
             return True

@@ -30,7 +30,10 @@ class Keyboard:
             import readline  # noqa: F401  (gives `input` its editing and its history; Windows has its own)
 
     async def ask(self, text: str) -> str:
-        """Put a question to the person from the event loop, and return their line; "" where there is none to come."""
+        """Put a question to the person from the event loop, and return their line.
+
+        Raises: EOFError where there is none to come.
+        """
         question = _Question(text, Future())
         self._questions.put(question)
         return await asyncio.wrap_future(question.reply)
@@ -50,7 +53,10 @@ class Keyboard:
                 if future.done():
                     return future.result()
             elif question.reply.set_running_or_notify_cancel():
-                question.reply.set_result(_answer(question.text))
+                try:
+                    question.reply.set_result(_answer(question.text))
+                except EOFError as error:
+                    question.reply.set_exception(error)
 
     def read_message(self) -> str:
         """Read what the person says; a backslash at the end of a line goes on in the next.
@@ -70,10 +76,7 @@ def _answer(text: str) -> str:
     before, _, last = text.rpartition("\n")
     if before:
         console.err.print(before)
-    try:
-        return _read(last)
-    except EOFError:
-        return ""
+    return _read(last)
 
 
 def _read(prompt: str) -> str:

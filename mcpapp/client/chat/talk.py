@@ -8,12 +8,13 @@ from concurrent.futures import CancelledError
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import anyio
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
-from mcpapp.client import console
+from mcpapp.client import asking, console, questions
 from mcpapp.client.chat.consent import Ask, Consent, Policy
 from mcpapp.client.chat.keyboard import Keyboard
 from mcpapp.client.chat.loop import DEFAULT_ROUNDS, INSTRUCTIONS, Conversation
@@ -31,6 +32,8 @@ from mcpapp.client.visible import one_line, visible
 
 if TYPE_CHECKING:
     from mcp.client import Client
+    from mcp.client.session import ElicitationFnT
+    from mcp_types import ElicitRequestParams, ElicitResult
 
 MAX_INSTRUCTIONS = 4000  # characters that a server may say about itself
 HELP = """\
@@ -76,7 +79,10 @@ def talk(settings: Settings) -> None:
     screen_class = LiveScreen if is_live else Screen
     screen = screen_class(names_servers=len(settings.urls) > 1, verbose=settings.options.verbose)
     keyboard = Keyboard()
-    ask = _asking(keyboard, screen) if settings.options.is_interactive else None
+    ask = None
+    if settings.options.is_interactive:
+        ask = _asking(keyboard, screen)
+        asking.through(ask)
     problem: BaseException | None = None
     try:
         with (
@@ -110,14 +116,27 @@ async def _opened(
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(open_client(settings.endpoint, settings.token))
         clients: list[tuple[str, Client]] = []
+        one_form = anyio.Lock()
         for url in settings.urls:
-            clients.append((_label(url), await stack.enter_async_context(connect(url, settings.options))))
+            elicit = _answering(url, settings.options, one_form)
+            client = await stack.enter_async_context(connect(url, settings.options, elicitation_callback=elicit))
+            clients.append((_label(url), client))
         toolbox = await collect(clients, settings.patterns, settings.result_limit)
         model = Model(api, settings.endpoint.name, screen.warn)
         consent = Consent(settings.policy, ask)
         instructions = _instructions(clients)
         transcript.add("start", model=model.name, servers=[label for label, _ in clients], tools=list(toolbox.tools))
         yield Conversation(model, toolbox, consent, screen, transcript, instructions, settings.max_rounds)
+
+
+def _answering(url: str, options: Options, one_form: anyio.Lock) -> ElicitationFnT:
+    """What answers the questions of a server; those of calls that run side by side come one after the other."""
+
+    async def answer(context: Any, params: ElicitRequestParams) -> ElicitResult:
+        async with one_form:
+            return await questions.answer(url, params, options)
+
+    return answer
 
 
 def _label(url: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mcpapp.client import console
-from mcpapp.client.failures import EXIT_INTERRUPTED, UsageFailure, as_failure
+from mcpapp.client.failures import UsageFailure
 from mcpapp.client.options import Options, takes_options
 from mcpapp.client.servers import chosen
 
@@ -50,7 +50,12 @@ def chat(
         str, typer.Option("--api-version", help="A dated one, for older resources.", rich_help_panel=_MODEL)
     ] = "",
     azure_entra: Annotated[
-        bool, typer.Option("--azure-entra", help="A token of Entra ID in place of a key.", rich_help_panel=_MODEL)
+        bool,
+        typer.Option(
+            "--azure-entra",
+            help="A token of Entra ID in place of a key; AZURE_TENANT_ID and AZURE_CLIENT_ID say whose.",
+            rich_help_panel=_MODEL,
+        ),
     ] = False,
     model_timeout: Annotated[
         float, typer.Option("--model-timeout", min=1, help="Seconds of silence.", rich_help_panel=_MODEL)
@@ -85,7 +90,7 @@ def chat(
     options: Options,
 ) -> None:
     """Talk to a language model that uses the tools of servers. It asks before a tool changes anything."""
-    try:
+    with console.ending():
         if yes and ask_all:
             raise UsageFailure("--yes and --ask-all say the opposite.", "Give one of them.")
         question = prompt if prompt is not None or sys.stdin.isatty() else sys.stdin.read(MAX_QUESTION + 1)
@@ -115,23 +120,15 @@ def chat(
                 prices=Prices(price_in, price_out),
                 transcript=transcript,
                 resumed=resumed,
-                token=_token_provider(azure) if azure_entra else None,
+                token=_token_provider(azure, options) if azure_entra else None,
             )
         )
-    except KeyboardInterrupt:
-        console.say("\nStopped.")
-        raise SystemExit(EXIT_INTERRUPTED) from None
-    except Exception as error:
-        if failure := as_failure(error):
-            console.fail(failure)
-        raise
 
 
-def _token_provider(azure: str) -> TokenProvider:
+def _token_provider(azure: str, options: Options) -> TokenProvider:
     if not azure:
         raise UsageFailure("--azure-entra is for Azure OpenAI.", "Name the resource with --azure.")
-    from mcpapp.client import entra
     from mcpapp.client.chat.providers import AZURE_SCOPE
+    from mcpapp.client.entra import token_provider
 
-    provider: TokenProvider = entra.token_provider(AZURE_SCOPE)
-    return provider
+    return token_provider(AZURE_SCOPE, options)
