@@ -18,11 +18,14 @@ _ALWAYS_DIFFERENT = [
     (r"([?&]user_code=)[^\s&]+", r"\1…"),
     (r"\b[A-Z]{4}-[A-Z]{4}\b", "WDJB-MJHT"),
     (r" in \d+(?:\.\d+)? m?s\b", " in 12 ms"),
+    (r"\(\d+\.\d s\)", "(0.1 s)"),
+    (r'"client_id": "\w+"', '"client_id": "vd6Qw0tTzLk2mY8a"'),
+    (r'"member_since": "[\d-]+"', '"member_since": "2026-11-26"'),
     (r"\bstar on [\w.-]+", "star on laptop"),
     (r"\((?!star)[\w-]{20,}\)", "(vd6Qw0tTzLk2mY8a)"),
     (r"for 59 minutes|for 1 hour", "for 59 minutes"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d)?(?:\.\d+)?(?:\+00:00|Z)?", "2026-11-26T12:00:00"),
-    (r"(?m)^(?:\s*[█▀▄][ █▀▄]*\n)+", "    (a QR code)\n"),
+    (r"(?m)^(?:[ \xa0█▀▄]*[█▀▄][ \xa0█▀▄]*\n)+", "    (a QR code)\n"),
 ]
 
 
@@ -71,7 +74,7 @@ class Recorder:
                     threading.Thread(target=self.on_device, args=(terminal.screen,), daemon=True).start()
                     self.on_device = None
             self._code = terminal.process.wait(30)
-            return self._steady(terminal.screen)
+            return self._steady(displayed(terminal.said))
 
     def _real(self, text: str) -> str:
         for real, name in self.names.items():
@@ -83,8 +86,28 @@ class Recorder:
             text = text.replace(real, name)
         for pattern, steady in _ALWAYS_DIFFERENT:
             text = re.sub(pattern, steady, text)
-        lines = [line.rstrip().rpartition("\r")[2] for line in text.splitlines()]
-        return "".join(f"{line}\n" for line in lines)
+        return text
+
+
+def displayed(said: str) -> str:
+    """What stays on the screen: lines that were written over, and erased, as progress is, are gone."""
+    lines, row, column = [""], 0, 0
+    for part in re.findall(r"\x1b\[[0-9;?]*[A-Za-z]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\\\)|[^\x1b]", said):
+        if part == "\n":
+            row, column = row + 1, 0
+            lines += [""] * (row + 1 - len(lines))
+        elif part == "\r":
+            column = 0
+        elif part.startswith("\x1b"):
+            number = int(re.sub(r"\D", "", part) or 1)
+            if part.endswith("A"):
+                row = max(0, row - number)
+            elif part.endswith("K"):
+                lines[row] = "" if part.endswith("2K") else lines[row][:column]
+        else:
+            lines[row] = lines[row].ljust(column)[:column] + part + lines[row][column + 1 :]
+            column += 1
+    return "".join(f"{line.rstrip()}\n" for line in lines).rstrip("\n") + "\n"
 
 
 def comparable(document: str) -> list[str]:

@@ -41,6 +41,7 @@ def test_the_document_shows_what_the_program_prints(tmp_path: Path, new_server: 
             entra.url: "https://mcp.contoso.example/mcp",
             provider.url: "https://login.microsoftonline.com",
             f"127.0.0.1:{server.port}": "127.0.0.1:8000",
+            str(tmp_path / "cache"): "/home/demo/.local/state/star",
             model.url: "http://127.0.0.1:11434/v1",
         }
         recorder = Recorder(shell, names, {"[y/N]": "y"})
@@ -67,12 +68,13 @@ def test_the_document_shows_what_the_program_prints(tmp_path: Path, new_server: 
 
 def test_the_document_has_every_exit_code_and_every_command() -> None:
     from mcpapp.client import failures
+    from mcpapp.client.chat.model import EXIT_MODEL
     from mcpapp.client.cli import COMMANDS
 
     document = DOCUMENT.read_text(encoding="utf-8")
     table = document.partition("## Exit codes")[2].partition("\n## ")[0]
     codes = {value for name, value in vars(failures).items() if name.startswith("EXIT_")}
-    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes | {0}
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)} == codes | {0, EXIT_MODEL}
     assert Failure.exit_code in codes
     assert [name for name in COMMANDS if f"star {name}" not in document] == []
 
