@@ -22,6 +22,8 @@ _FALSE = {"false", "no", "off"}
 _TYPES = {"string", "integer", "number", "boolean", "array", "object", "null"}
 _MAX_REFERENCES = 20
 _MAX_ALTERNATIVES = 100
+# Checking takes longer the larger a schema is, and one of this size is nobody's who means well.
+_MAX_SCHEMA_CHARACTERS = 200_000
 _NO_VALUE: Any = object()
 
 
@@ -112,6 +114,8 @@ def problems_of(arguments: dict[str, Any], schema: Schema) -> list[str]:
     import referencing.exceptions
 
     try:
+        if len(json.dumps(schema)) > _MAX_SCHEMA_CHARACTERS:
+            return []
         validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
         validator.check_schema(schema)
         # With a registry of its own it fetches nothing that a schema refers to.
