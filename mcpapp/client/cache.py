@@ -143,7 +143,9 @@ class Cache:
         except FileNotFoundError:
             return None
         except OSError as error:
-            raise CacheFailure(f"{path} cannot be read: {error.strerror or error}", f"Remove {path}.") from None
+            raise CacheFailure(
+                f"{path} cannot be read: {error.strerror or error}", "Remove it, or use another --cache-dir."
+            ) from None
         try:
             envelope = json.loads(text)
             if not isinstance(envelope, dict) or envelope.get("format") != FORMAT:
