@@ -19,7 +19,11 @@ Schema = dict[str, Any]
 
 _TRUE = {"true", "yes", "on"}
 _FALSE = {"false", "no", "off"}
+_TYPES = {"string", "integer", "number", "boolean", "array", "object", "null"}
 _MAX_REFERENCES = 20
+_MAX_ALTERNATIVES = 100
+# Checking takes longer the larger a schema is, and one of this size is nobody's who means well.
+_MAX_SCHEMA_CHARACTERS = 200_000
 _NO_VALUE: Any = object()
 
 
@@ -110,6 +114,8 @@ def problems_of(arguments: dict[str, Any], schema: Schema) -> list[str]:
     import referencing.exceptions
 
     try:
+        if len(json.dumps(schema)) > _MAX_SCHEMA_CHARACTERS:
+            return []
         validator = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
         validator.check_schema(schema)
         # With a registry of its own it fetches nothing that a schema refers to.
@@ -227,12 +233,16 @@ def _resolved(schema: Schema, root: Schema) -> Schema:
     return {}
 
 
-def _alternatives(schema: Schema, root: Schema, depth: int = 0) -> list[Schema]:
-    schema = _resolved(schema, root)
-    parts = [part for word in ("anyOf", "oneOf") for part in _dictionaries(schema.get(word))]
-    if not parts or depth > _MAX_REFERENCES // 4:
-        return [schema]
-    return [schema, *(found for part in parts for found in _alternatives(part, root, depth + 1))]
+def _alternatives(schema: Schema, root: Schema) -> list[Schema]:
+    """Return a schema and all that it may be instead; each once, also where they lead to each other in circles."""
+    found: list[Schema] = []
+    waiting = [schema]
+    while waiting and len(found) < _MAX_ALTERNATIVES:
+        part = _resolved(waiting.pop(0), root)
+        if not any(part is other for other in found):
+            found.append(part)
+            waiting += [inner for word in ("anyOf", "oneOf") for inner in _dictionaries(part.get(word))]
+    return found
 
 
 def _dictionaries(value: Any) -> list[Schema]:
@@ -243,8 +253,10 @@ def _types(schema: Any, root: Schema) -> set[str]:
     known: set[str] = set()
     for part in _alternatives(schema, root) if isinstance(schema, dict) else []:
         named = part.get("type")
-        known |= {named} if isinstance(named, str) else {n for n in named or () if isinstance(n, str)}
-        for value in [part["const"]] if "const" in part else part.get("enum") or ():
+        names = named if isinstance(named, list) else [named]
+        known |= {name for name in names if isinstance(name, str) and name in _TYPES}
+        values = part.get("enum") if isinstance(part.get("enum"), list) else []
+        for value in [part["const"]] if "const" in part else values or []:
             known |= _type_of(value) - ({"number"} if isinstance(value, int) else set())
     return known
 

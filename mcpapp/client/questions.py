@@ -9,13 +9,13 @@ from mcpapp.client import console
 from mcpapp.client.arguments import choices_of, convert, problems_of, properties_of
 from mcpapp.client.asking import NoAnswer, ask, confirm
 from mcpapp.client.options import Options
+from mcpapp.client.urls import is_safe
 from mcpapp.client.visible import gutter, one_line
 
 if TYPE_CHECKING:
     import mcp_types as types
 
 _MAX_FIELDS = 50
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 
 async def answer(url: str, params: types.ElicitRequestParams, options: Options) -> types.ElicitResult:
@@ -41,14 +41,12 @@ async def answer(url: str, params: types.ElicitRequestParams, options: Options) 
 
 async def _visit(host: str, params: Any) -> bool:
     """Show the address of a page; return whether the person agreed to go there."""
-    parts = urlsplit(params.url)
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
     console.err.print(f"{host} asks you to visit a page:")
     console.err.print(gutter(params.message))
-    if not is_safe:
+    if not is_safe(params.url):
         console.err.print(f"Declined: the address is neither https nor on this machine: {one_line(params.url, 2000)}")
         return False
-    console.err.print(f"It is at {one_line(parts.netloc, 500)}:\n{one_line(params.url, 4000)}")
+    console.err.print(f"It is at {one_line(urlsplit(params.url).netloc, 500)}:\n{one_line(params.url, 4000)}")
     return await confirm("Open it yourself if you trust it. Go on?")
 
 
