@@ -107,7 +107,7 @@ class Terminal:
         """Read until it wrote a text. Raises: AssertionError."""
         end = time.monotonic() + TIMEOUT_SECONDS
         while text not in self.screen:
-            assert self._read(end - time.monotonic()), f"no {text!r} in:\n{self.screen}"
+            assert self.read(end - time.monotonic()), f"no {text!r} in:\n{self.screen}"
 
     def type(self, text: str) -> None:
         """Press keys."""
@@ -116,11 +116,12 @@ class Terminal:
     def end(self) -> int:
         """Read to its end; return the exit code."""
         end = time.monotonic() + TIMEOUT_SECONDS
-        while self._read(end - time.monotonic()):
+        while self.read(end - time.monotonic()):
             pass
         return self.process.wait(max(1, end - time.monotonic()))
 
-    def _read(self, seconds: float) -> bool:
+    def read(self, seconds: float) -> bool:
+        """Read what it writes next. Returns: whether it wrote anything in this time."""
         if seconds <= 0 or not select.select([self.primary], [], [], seconds)[0]:
             return False
         try:
