@@ -16,6 +16,7 @@ import httpx2
 import pytest
 
 from mcpapp.client.chat.consent import Consent, Policy
+from mcpapp.client.chat.links import Link
 from mcpapp.client.chat.loop import Conversation
 from mcpapp.client.chat.model import Model, ModelFailure
 from mcpapp.client.chat.providers import Endpoint, open_client
@@ -23,7 +24,6 @@ from mcpapp.client.chat.screen import Screen
 from mcpapp.client.chat.toolbox import collect
 from mcpapp.client.chat.transcript import Transcript, resume
 from mcpapp.client.chat.usage import Prices
-from mcpapp.client.connection import connect
 from mcpapp.client.failures import UsageFailure
 from mcpapp.client.options import Options
 from tests.conftest import ROOT, free_port
@@ -83,10 +83,14 @@ class Chats:
         self, person: Person | None = None, policy: Policy = Policy.DESTRUCTIVE, silence: float = 20, **options: Any
     ) -> AsyncIterator[Conversation]:
         endpoint = Endpoint("test", self.api.url, timeout=silence)
-        async with open_client(endpoint) as client, connect(self.mcp_url, Options()) as mcp:
-            toolbox = await collect([("kinds", mcp)], result_limit=1000)
+        async with open_client(endpoint) as client, anyio.create_task_group() as group:
+            link = Link(self.mcp_url, "kinds", Options(), group)
+            toolbox = await collect([link], result_limit=1000)
             model = Model(client, "test", self.told.append)
-            yield Conversation(model, toolbox, Consent(policy, person), Screen(), self.transcript, **options)
+            try:
+                yield Conversation(model, toolbox, Consent(policy, person), Screen(), self.transcript, **options)
+            finally:
+                link.close()
 
 
 @pytest.fixture
@@ -356,6 +360,7 @@ async def test_a_call_of_an_answer_that_broke_off_or_was_cut_is_not_made(chats: 
             with pytest.raises(ModelFailure, match=problem):
                 await chat.answer("Go")
         assert person.asked == []
+        assert_is_valid(chat.messages)
         await chat.answer("Go")
     assert len(person.asked) == 1
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import free_port
+from tests.conftest import ROOT, free_port
 from tests.star.openai_server import OpenAIServer, Turn, Wire, calls, openai_server, refuses, says
 from tests.star.shell import TIMEOUT_SECONDS, Shell, Terminal
 from tests.star.test_chat import mcp_url
@@ -298,6 +301,47 @@ def test_a_question_of_a_server_is_put_to_the_person(star: Star, api: OpenAIServ
     terminal.wait_for("> ")
     terminal.type("\x04")
     assert terminal.end() == 0
+
+
+def test_a_server_that_goes_away_and_comes_back_is_told_to_the_model(star: Star, api: OpenAIServer) -> None:
+    call = calls(("add", {"a": 1, "b": 1}))
+    api.turns = [call, says("One."), call, says("Two."), call, says("Three.")]
+    server = subprocess.Popen([sys.executable, "-m", "tests.star.tools_server", str(port := free_port())], cwd=ROOT)
+    _wait_for(port)
+    terminal = star.at_a_terminal(f"http://127.0.0.1:{port}/mcp")
+    try:
+        for word in ("One.", "Two.", "Three."):
+            terminal.wait_for("> ")
+            if word == "Two.":
+                server.kill()
+                server.wait(10)
+            if word == "Three.":
+                server = subprocess.Popen([sys.executable, "-m", "tests.star.tools_server", str(port)], cwd=ROOT)
+                _wait_for(port)
+            terminal.type("Add\n")
+            terminal.wait_for(word)
+    finally:
+        server.kill()
+        server.wait(10)
+    first, gone, back = [asked.results()[-1] for asked in api.requests[1::2]]
+    assert (first, back) == ("2", "2")
+    assert "cannot be reached" in gone
+
+
+def _wait_for(port: int) -> None:
+    end = time.monotonic() + TIMEOUT_SECONDS
+    while time.monotonic() < end:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            return
+        time.sleep(0.05)
+
+
+def test_ctrl_c_ends_the_wait_for_a_sign_in(star: Star, live_server_url: str) -> None:
+    terminal = star.at_a_terminal(f"{live_server_url}/star", "--no-browser")
+    terminal.wait_for("/o/authorize/")
+    terminal.type("\x03")
+    assert terminal.end() == 130
+    assert "Traceback" not in terminal.screen
 
 
 def test_whoever_reads_the_answer_may_stop_reading(star: Star, api: OpenAIServer, mcp_url: str) -> None:

@@ -17,6 +17,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from mcpapp.client import asking, console, questions
 from mcpapp.client.chat.consent import Ask, Consent, Policy
 from mcpapp.client.chat.keyboard import Keyboard
+from mcpapp.client.chat.links import Link
 from mcpapp.client.chat.loop import DEFAULT_ROUNDS, INSTRUCTIONS, Conversation
 from mcpapp.client.chat.model import Model
 from mcpapp.client.chat.providers import Endpoint, TokenProvider, open_client
@@ -25,13 +26,11 @@ from mcpapp.client.chat.screen import LiveScreen, Screen
 from mcpapp.client.chat.toolbox import collect
 from mcpapp.client.chat.transcript import Transcript, resume
 from mcpapp.client.chat.usage import NO_PRICES, Prices
-from mcpapp.client.connection import connect
 from mcpapp.client.failures import Failure, as_failure
 from mcpapp.client.options import Options
 from mcpapp.client.visible import one_line, visible
 
 if TYPE_CHECKING:
-    from mcp.client import Client
     from mcp.client.session import ElicitationFnT
     from mcp_types import ElicitRequestParams, ElicitResult
 
@@ -115,17 +114,18 @@ async def _opened(
 ) -> AsyncIterator[Conversation]:
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(open_client(settings.endpoint, settings.token))
-        clients: list[tuple[str, Client]] = []
+        group = await stack.enter_async_context(anyio.create_task_group())
         one_form = anyio.Lock()
+        links = []
         for url in settings.urls:
             elicit = _answering(url, settings.options, one_form)
-            client = await stack.enter_async_context(connect(url, settings.options, elicitation_callback=elicit))
-            clients.append((_label(url), client))
-        toolbox = await collect(clients, settings.patterns, settings.result_limit)
+            links.append(link := Link(url, _label(url), settings.options, group, elicitation_callback=elicit))
+            stack.callback(link.close)
+        toolbox = await collect(links, settings.patterns, settings.result_limit)
         model = Model(api, settings.endpoint.name, screen.warn)
         consent = Consent(settings.policy, ask)
-        instructions = _instructions(clients)
-        transcript.add("start", model=model.name, servers=[label for label, _ in clients], tools=list(toolbox.tools))
+        instructions = await _instructions(links)
+        transcript.add("start", model=model.name, servers=[link.label for link in links], tools=list(toolbox.tools))
         yield Conversation(model, toolbox, consent, screen, transcript, instructions, settings.max_rounds)
 
 
@@ -144,12 +144,12 @@ def _label(url: str) -> str:
     return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
 
 
-def _instructions(clients: Sequence[tuple[str, Client]]) -> str:
+async def _instructions(links: Sequence[Link]) -> str:
     parts = [INSTRUCTIONS]
-    for label, client in clients:
-        if said := client.instructions:
+    for link in links:
+        if said := (await link.client()).instructions:
             words = visible(said)[:MAX_INSTRUCTIONS]
-            parts.append(f"The server {label} says how it is used (its words, not the person's):\n{words}")
+            parts.append(f"The server {link.label} says how it is used (its words, not the person's):\n{words}")
     return "\n\n".join(parts)
 
 

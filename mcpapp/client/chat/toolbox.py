@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from mcp.client import Client
     from mcp_types import Tool
 
+    from mcpapp.client.chat.links import Link
+
 MAX_TOOLS = 128  # OpenAI and Azure OpenAI refuse a request with more
 MAX_NAME = 64
 MAX_DESCRIPTION = 1024  # of a function, at the same two
@@ -34,9 +36,13 @@ class ChatTool:
     """A tool of one server. `name` is the model's, unique over all servers; `tool.name` is the server's own."""
 
     name: str
-    server: str
-    client: Client
+    link: Link
     tool: Tool
+
+    @property
+    def server(self) -> str:
+        """Return the label of the server."""
+        return self.link.label
 
     @property
     def is_read_only(self) -> bool:
@@ -90,10 +96,14 @@ class Toolbox:
 
         Raises: SignInFailure.
         """
+        from mcp_types import CONNECTION_CLOSED
+
         try:
-            result = await tool.client.call_tool(tool.tool.name, arguments)
+            client = await tool.link.client()
+            result = await client.call_tool(tool.tool.name, arguments)
         except Exception as error:
-            failure = as_failure(error)
+            is_closed = getattr(error, "code", None) == CONNECTION_CLOSED
+            failure = await tool.link.why_it_broke() if is_closed else as_failure(error)
             # RuntimeError is the SDK's for a result that does not keep to the tool's own schema.
             if isinstance(failure, SignInFailure) or (failure is None and not isinstance(error, RuntimeError)):
                 raise
@@ -114,10 +124,8 @@ def parsed_arguments(text: str) -> dict[str, Any]:
     return arguments
 
 
-async def collect(
-    clients: Sequence[tuple[str, Client]], patterns: Sequence[str] = (), result_limit: int = DEFAULT_LIMIT
-) -> Toolbox:
-    """List the tools of all servers, given as label and client.
+async def collect(links: Sequence[Link], patterns: Sequence[str] = (), result_limit: int = DEFAULT_LIMIT) -> Toolbox:
+    """List the tools of all servers.
 
     `patterns` choose among them by their own names, as in a shell; none chooses all.
     Raises: UsageFailure where there are more than a model takes, or where a pattern names nothing.
@@ -125,13 +133,13 @@ async def collect(
     found: list[ChatTool] = []
     taken: set[str] = set()
     unused = set(patterns)
-    for label, client in clients:
-        for tool in await _all_tools(client):
+    for link in links:
+        for tool in await _all_tools(await link.client()):
             matching = {pattern for pattern in patterns if fnmatchcase(tool.name, pattern)}
             unused -= matching
             if patterns and not matching:
                 continue
-            found.append(ChatTool(model_name(tool.name, label, taken), label, client, tool))
+            found.append(ChatTool(model_name(tool.name, link.label, taken), link, tool))
     if unused:
         raise UsageFailure(
             f"No tool is called {', '.join(map(visible, sorted(unused)))}.", hint="List them: star tools URL"
