@@ -314,8 +314,12 @@ def _refusal(result: dict[str, Any]) -> SignInFailure:
 
 
 def _wider(scope: str, header: str) -> str:
-    """Return a scope with those that a challenge names (RFC 6750 3.1), in the way in which Entra names them."""
+    """Return a scope with those that a challenge names (RFC 6750 3.1), of the same API and of no other.
+
+    A server that could name any would be sent a token for the person's mail.
+    """
     found = re.search(r'\bscope="([\x21\x23-\x5b\x5d-\x7e ]+)"', header)
-    prefix = scope.split(maxsplit=1)[0].rpartition("/")[0]
-    named = [each if "://" in each else f"{prefix}/{each}" for each in (found[1].split() if found else [])]
+    api = scope.split(maxsplit=1)[0].rpartition("/")[0]
+    names = [each.removeprefix(f"{api}/") for each in (found[1].split() if found else [])]
+    named = [f"{api}/{name}" for name in names if api and "/" not in name]
     return " ".join(dict.fromkeys([*scope.split(), *named]))

@@ -219,6 +219,21 @@ async def test_a_tool_that_needs_more_scope_leads_to_one_consent_for_both(
     assert provider.requests == []
 
 
+async def test_a_server_cannot_name_the_scope_of_another_api_and_be_sent_its_token(
+    provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
+) -> None:
+    await greet(server, options)
+    provider.needs_interaction = True
+    server.needed = f"https://graph.microsoft.com/Mail.Read api://other/mcp:write {AUDIENCE}/mcp:write"
+    await failing(server, options)
+    assert [set(httpx2.URL(url).params["scope"].split()) & {SCOPE, f"{AUDIENCE}/mcp:write"} for url in opened] == [
+        {SCOPE},
+        {SCOPE, f"{AUDIENCE}/mcp:write"},
+    ]
+    assert "graph" not in " ".join(opened)
+    assert "other" not in " ".join(opened)
+
+
 async def test_an_account_of_another_tenant_is_refused_and_not_kept(
     provider: EntraProvider, server: EntraServer, options: Options, opened: list[str]
 ) -> None:
