@@ -36,7 +36,7 @@ def test_tools_are_a_table(shell: Shell, url: str) -> None:
     heading, line, *rows = [line for line in terminal.screen.splitlines() if line.strip()]
     assert heading.split() == ["tool", "what", "it", "does", "arguments", "effect"]
     assert set(line.strip()) == {"─"}
-    add = next(row for row in rows if row.startswith("add"))
+    add = next(row for row in rows if row.split()[0] == "add")
     assert add.split() == ["add", "Add", "two", "numbers.", "a:", "integer,", "b?:", "integer", "read"]
     assert max(map(len, rows)) <= 100
     assert "\x07" not in terminal.said
