@@ -38,7 +38,7 @@ class ChatTerminal(Terminal):
     def wait_for(self, text: str) -> None:
         end = time.monotonic() + TIMEOUT_SECONDS
         while (at := self.screen.find(text, self._read_to)) < 0:
-            assert self._read(end - time.monotonic()), f"no {text!r} in:\n{self.screen[self._read_to :]}"
+            assert self.read(end - time.monotonic()), f"no {text!r} in:\n{self.screen[self._read_to :]}"
         self._read_to = at + len(text)
 
 
