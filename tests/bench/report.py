@@ -48,9 +48,8 @@ def report(measured: Measured, with_chart: bool = False) -> str:
         parts += [_calls(measured, measured.http), _connections(measured.http)]
     if measured.calls is not None:
         parts.append(_in_process(measured.calls))
-    parts += [
-        part for part in (_lookups(measured), _exchanges(measured), _lifetime(measured), _console(measured)) if part
-    ]
+    others = (_lookups(measured), _exchanges(measured), _lifetime(measured), _console(measured))
+    parts += [part for part in others if part]
     return "\n\n".join(parts) + "\n"
 
 
