@@ -20,6 +20,7 @@ Schema = dict[str, Any]
 _TRUE = {"true", "yes", "on"}
 _FALSE = {"false", "no", "off"}
 _TYPES = {"string", "integer", "number", "boolean", "array", "object", "null"}
+_SAYS_NOTHING_OF_NOTHING = {"$schema", "$defs", "additionalProperties", "description", "properties", "title", "type"}
 _MAX_REFERENCES = 20
 _MAX_ALTERNATIVES = 100
 # Checking takes longer the larger a schema is, and one of this size is nobody's who means well.
@@ -108,7 +109,11 @@ def convert(text: str, schema: Schema, root: Schema | None = None) -> Any:
 
 def problems_of(arguments: dict[str, Any], schema: Schema) -> list[str]:
     """Return what is wrong with the arguments by the schema, one sentence each; nothing where it cannot be checked."""
-    # Takes a while to import, and only a call needs it.
+    if not _is_text(arguments):
+        return ["There are bytes in it that are no text in UTF-8."]
+    if not arguments and schema.keys() <= _SAYS_NOTHING_OF_NOTHING:
+        return []
+    # Takes a while to import.
     import jsonschema  # type: ignore[import-untyped]
     import referencing
     import referencing.exceptions
@@ -205,8 +210,11 @@ def _value(text: str, schema: Schema, root: Schema) -> Any:
 
 
 def _property(schema: Schema, name: str, root: Schema) -> Schema:
-    found = properties_of(_resolved(schema, root)).get(name)
-    return found if isinstance(found, dict) else {}
+    for part in _alternatives(schema, root):
+        found = properties_of(part).get(name)
+        if isinstance(found, dict):
+            return found
+    return {}
 
 
 def _items(schema: Schema, root: Schema) -> Schema:
@@ -283,6 +291,14 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number in JSON")
 
 
+def _is_text(arguments: dict[str, Any]) -> bool:
+    try:
+        json.dumps(arguments, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _named(known: set[str]) -> str:
     words = {
         "integer": "a whole number",
@@ -300,6 +316,8 @@ def _said(error: Any) -> list[str]:
     where = ".".join(one_line(str(part)) for part in error.absolute_path)
     prefix = f"{where}." if where else ""
     value, schema = error.instance, error.schema
+    if error.validator in ("anyOf", "oneOf") and (meant := _errors_of_the_one_meant(error)):
+        return [line for inner in meant for line in _said(inner)]
     if error.validator == "required" and isinstance(value, dict):
         parts = properties_of(schema)
         return [
@@ -318,6 +336,19 @@ def _said(error: Any) -> list[str]:
     if error.validator == "enum":
         return [f"{place}{_short(value)} is none of {', '.join(_short(one) for one in error.validator_value)}."]
     return [f"{place}{one_line(error.message)}."]
+
+
+def _errors_of_the_one_meant(error: Any) -> list[Any]:
+    """Return what is wrong by the only alternative that is of the value's type at all; nothing if that is not clear."""
+    by_alternative: dict[Any, list[Any]] = {}
+    for inner in error.context:
+        by_alternative.setdefault(inner.schema_path[0], []).append(inner)
+    possible = [
+        errors
+        for errors in by_alternative.values()
+        if not any(inner.validator == "type" and not inner.path for inner in errors)
+    ]
+    return possible[0] if len(possible) == 1 else []
 
 
 def _unknown(prefix: str, name: str, known: list[str]) -> str:

@@ -8,6 +8,9 @@ from typing import Any
 
 from mcpapp.client.visible import as_json, one_line
 
+# Characters beyond which nothing is coloured or laid out: it would take longer than it helps.
+MAX_STYLED = 200_000
+
 
 def is_terminal() -> bool:
     """Return whether a person reads stdout."""
@@ -27,7 +30,7 @@ def write(text: str, *, to_stderr: bool = False) -> None:
 def write_json(value: Any) -> None:
     """Write a value as JSON; on a terminal with the colours of one."""
     text = as_json(value)
-    if not is_terminal():
+    if not is_terminal() or len(text) > MAX_STYLED:
         write(text)
         return
     # rich takes its time to import, and a pipe has no use for it.

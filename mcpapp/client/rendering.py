@@ -75,8 +75,9 @@ class Renderer:
     def text(self, text: str, mime_type: str = "") -> None:
         """Show a text, as Markdown where it is that and a person reads it."""
         safe = visible(text)
+        is_styled = output.is_terminal() and not self.is_plain and len(safe) <= output.MAX_STYLED
         is_markdown = mime_type.startswith("text/markdown") or (not mime_type and _MARKDOWN.search(safe))
-        if is_markdown and not self.is_plain and output.is_terminal():
+        if is_markdown and is_styled:
             output.write_markdown(safe, to_stderr=self.to_stderr)
         else:
             self._write(safe)

@@ -17,6 +17,7 @@ from mcp.server.mcpserver import Audio, Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.prompts.base import AssistantMessage, UserMessage
 from mcp.server.mcpserver.resolve import Elicit, ElicitationResult, Resolve
+from mcp.shared.exceptions import MCPError
 from pydantic import BaseModel, Field
 from starlette.responses import PlainTextResponse
 
@@ -212,6 +213,13 @@ async def visit(context: Context, url: str = "https://bank.example/pay?a=1") -> 
         return f"visit: {answers['page'].action}"
     page = types.ElicitRequest(params=types.ElicitRequestURLParams(message="Please pay", url=url))
     return types.InputRequiredResult(input_requests={"page": page})
+
+
+@server.tool()
+def paid() -> str:
+    """Want a page to be visited first, as MCP 2025-11-25 has it."""
+    page = {"mode": "url", "message": "Pay first", "url": "https://bank.example/pay", "elicitationId": "1"}
+    raise MCPError(code=-32042, message="URL elicitation required", data={"elicitations": [page, 7]})
 
 
 @server.resource("test://text", mime_type="text/plain", description="A text")

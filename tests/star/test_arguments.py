@@ -52,6 +52,17 @@ def test_a_key_with_a_dot_is_a_path_unless_the_schema_has_it() -> None:
     assert from_pairs(["a.b=1"], schema(**{"a.b": {"type": "integer"}})) == {"a.b": 1}
 
 
+def test_an_object_that_may_be_left_out_has_types_and_problems_of_its_own() -> None:
+    inner = schema(city={"type": "string"}, number={"type": "integer"}) | {"required": ["city"]}
+    whole = schema(a={"anyOf": [{"$ref": "#/$defs/i"}, {"type": "null"}]}) | {"$defs": {"i": inner}}
+    assert from_pairs(["a.city=1", "a.number=1"], whole) == {"a": {"city": "1", "number": 1}}
+    assert problems_of({"a": {"city": "1"}}, whole) == []
+    assert problems_of({"a": {"number": "x"}}, whole) == [
+        'a.number: "x" is not a whole number.',
+        "a.city: is missing (string).",
+    ]
+
+
 @pytest.mark.parametrize("pair", ["a=NaN", "a=Infinity", "a=" + "9" * 5000, "a=" + "[" * 100_000, "a=", "a=@/nowhere"])
 def test_what_is_no_value_is_a_problem(pair: str) -> None:
     with pytest.raises(ArgumentProblems) as caught:

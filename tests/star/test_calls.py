@@ -216,6 +216,19 @@ def test_questions_are_declined_where_nobody_can_be_asked(shell: Shell, url: str
     assert shell.out("call", url, "visit") == "visit: decline\n"
 
 
+def test_pages_that_are_wanted_first_are_named(shell: Shell, url: str) -> None:
+    done = shell.star("call", url, "paid")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "The server wants you to visit a page first.\nPay first\nhttps://bank.example/pay\n" in done.stderr
+
+
+@pytest.mark.parametrize("words", [["text=\udcff"], ["--json", '{"text": "\\ud800"}'], ["--json", '{"\\ud800": 1}']])
+def test_what_is_no_text_is_not_sent(shell: Shell, url: str, words: list[str]) -> None:
+    done = shell.star("call", url, "echo", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no text in UTF-8" in done.stderr
+
+
 def test_resources_are_listed_and_read(shell: Shell, url: str, tmp_path: Path) -> None:
     lines = shell.out("resources", "list", url).splitlines()
     assert "test://text\ttext_resource\ttext/plain\tA text" in lines

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mcpapp.client import console
-from mcpapp.client.failures import EXIT_TOOL_FAILED, Failure, ServerFailure, UsageFailure
+from mcpapp.client.failures import EXIT_INTERRUPTED, EXIT_TOOL_FAILED, Failure, ServerFailure, UsageFailure
 from mcpapp.client.options import Options, takes_options
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class _Call:
     url: str
     tool: str
     pairs: list[str]
-    json: str | None
+    given: dict[str, Any]
     is_confirmed: bool
     is_raw: bool
     is_plain: bool
@@ -50,19 +50,20 @@ def call(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images and other files.")] = Path(),
 ) -> None:
     """Call a tool. Its result is the output; the exit code is 1 if the tool says that it failed."""
-    console.run(_run(words, json, yes, raw, plain, output, options))
-
-
-async def _run(
-    words: list[str], json: str | None, yes: bool, raw: bool, plain: bool, folder: Path, options: Options
-) -> None:
     from mcpapp.client.arguments import server_and_rest
     from mcpapp.client.servers import chosen
 
-    url, rest = server_and_rest(words)
-    if not rest:
-        raise UsageFailure("Which tool?", "`star tools` lists them.")
-    await _call(_Call(chosen(url, options), rest[0], rest[1:], json, yes, raw, plain, folder), options)
+    try:
+        url, rest = server_and_rest(words)
+        if not rest:
+            raise UsageFailure("Which tool?", "`star tools` lists them.")
+        given = _read(json)  # before the event loop runs, which would keep Ctrl-C from ending it
+        wanted = _Call(chosen(url, options), rest[0], rest[1:], given, yes, raw, plain, output)
+    except Failure as failure:
+        console.fail(failure)
+    except KeyboardInterrupt:
+        raise SystemExit(EXIT_INTERRUPTED) from None
+    console.run(_call(wanted, options))
 
 
 async def _call(call: _Call, options: Options) -> None:
@@ -71,10 +72,9 @@ async def _call(call: _Call, options: Options) -> None:
     from mcpapp.client.listing import tool_named
 
     with During(call.url, options) as during:
-        given = _read(call.json)
         async with connect(call.url, options, **during.client_arguments()) as client:
             tool = await tool_named(client, call.tool)
-            arguments = _arguments(call, given, tool)
+            arguments = _arguments(call, tool)
             await _require_consent(call, tool, options)
             result = await _result(client, call.tool, arguments, during)
     if call.is_raw:
@@ -100,12 +100,12 @@ def _read(json: str | None) -> dict[str, Any]:
         raise UsageFailure(str(error)) from error
 
 
-def _arguments(call: _Call, given: dict[str, Any], tool: types.Tool) -> dict[str, Any]:
+def _arguments(call: _Call, tool: types.Tool) -> dict[str, Any]:
     """Return the arguments. Raises: UsageFailure, before anything is sent, when the tool would not take them."""
     from mcpapp.client.arguments import ArgumentProblems, from_pairs, problems_of, unknown_of
 
     try:
-        arguments = given | from_pairs(call.pairs, tool.input_schema)
+        arguments = call.given | from_pairs(call.pairs, tool.input_schema)
         problems = problems_of(arguments, tool.input_schema)
     except ArgumentProblems as error:
         problems = error.problems

@@ -12,8 +12,17 @@ from mcpapp.client.failures import UsageFailure
 from mcpapp.client.options import Options
 
 
+def _known(incomplete: str) -> list[str]:
+    """What the shell completes."""
+    from mcpapp.client.client_configs import client_names
+
+    return [name for name in client_names() if name.startswith(incomplete)]
+
+
 def config(
-    client: Annotated[str | None, typer.Argument(help="Which program; --list shows them.")] = None,
+    client: Annotated[
+        str | None, typer.Argument(help="Which program; --list shows them.", autocompletion=_known)
+    ] = None,
     url: Annotated[str | None, typer.Argument(help="Of the MCP server; not needed if there is one.")] = None,
     name: Annotated[str, typer.Option("--name", help="What the program shall call the server.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="The programs that are known.")] = False,

@@ -16,7 +16,7 @@ def tools(
     url: Annotated[str | None, typer.Argument(help="Of the MCP server; not needed if there is one.")] = None,
     json: Annotated[bool, typer.Option("--json", help="All that the server says of them.")] = False,
 ) -> None:
-    """List the tools of a server: name, what it does, arguments, and whether it reads, writes or destroys."""
+    """List the tools of a server: name, what it does, arguments, and effect, as the server says it, ? if not."""
     console.run(_tools(url, json, options))
 
 
