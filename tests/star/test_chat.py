@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import time
@@ -20,8 +21,8 @@ from mcpapp.client.chat.links import Link
 from mcpapp.client.chat.loop import Conversation
 from mcpapp.client.chat.model import Model, ModelFailure
 from mcpapp.client.chat.providers import Endpoint, open_client
-from mcpapp.client.chat.screen import Screen
-from mcpapp.client.chat.toolbox import collect
+from mcpapp.client.chat.screen import Screen, finished_blocks
+from mcpapp.client.chat.toolbox import collect, model_name
 from mcpapp.client.chat.transcript import Transcript, resume
 from mcpapp.client.chat.usage import Prices
 from mcpapp.client.failures import UsageFailure
@@ -421,6 +422,33 @@ async def test_a_stopped_answer_leaves_a_conversation_that_goes_on(chats: Chats)
     stopped, done = chats.api.requests[2].results()
     assert "stopped this call" in stopped
     assert done == "2"
+
+
+# Names and prices, without a server
+
+
+def test_names_are_what_a_model_takes_and_each_is_one_tool() -> None:
+    taken: set[str] = set()
+    names = [("add", "one"), ("add", "two"), ("add", "two"), ("ä.b/c", "one"), ("", "one"), ("x" * 128, "one")]
+    given = [model_name(name, server, taken) for name, server in names]
+    assert given[:5] == ["add", "two_add", "add_2", "__b_c", "_"]
+    assert len(given[5]) == 64
+    assert model_name("x" * 127 + "y", "one", taken) != given[5]
+    assert all(re.fullmatch(r"[a-zA-Z0-9_-]{1,64}", name) for name in taken)
+
+
+@pytest.mark.parametrize(
+    ("text", "done"),
+    [
+        ("one\n\ntwo", "one\n\n"),
+        ("one", ""),
+        ("```\na\n\nb", ""),
+        ("```\na\n\nb\n```\n\nc", "```\na\n\nb\n```\n\n"),
+        ("~~~\n```\n\n~~~\n", ""),
+    ],
+)
+def test_a_block_is_finished_by_an_empty_line_outside_of_code(text: str, done: str) -> None:
+    assert finished_blocks(text) == (done, text[len(done) :])
 
 
 # What it used, and what is kept

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import ROOT, free_port
 from tests.star.openai_server import OpenAIServer, Turn, Wire, calls, openai_server, refuses, says
-from tests.star.shell import TIMEOUT_SECONDS, Shell, Terminal
+from tests.star.shell import TIMEOUT_SECONDS, Shell, Terminal, running
 from tests.star.test_chat import mcp_url
 
 __all__ = ["mcp_url"]
@@ -38,7 +38,7 @@ class ChatTerminal(Terminal):
     def wait_for(self, text: str) -> None:
         end = time.monotonic() + TIMEOUT_SECONDS
         while (at := self.screen.find(text, self._read_to)) < 0:
-            assert self._read(end - time.monotonic()), f"no {text!r} in:\n{self.screen[self._read_to :]}"
+            assert self.read(end - time.monotonic()), f"no {text!r} in:\n{self.screen[self._read_to :]}"
         self._read_to = at + len(text)
 
 
@@ -201,6 +201,19 @@ def test_tools_of_two_servers_have_names_of_their_own(star: Star, api: OpenAISer
     assert len(set(names)) == len(names)
     assert next(name for name in names if name.endswith("add")) == "add"
     assert any(name.startswith("localhost_") and name.endswith("_mcp_add") for name in names)
+
+
+def test_more_tools_than_a_model_takes_are_chosen_among(star: Star, api: OpenAIServer, tmp_path: Path) -> None:
+    api.turns = [says("Hi.")]
+    with running("tests.star.tools_server", "150", log=tmp_path / "log") as port:
+        url = f"http://127.0.0.1:{port}/mcp"
+        done = star.run(url, "-p", "Hi")
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "There are 161 tools, and a model takes 128 at most." in done.stderr
+        assert "--tool" in done.stderr
+        assert star.run(url, "-p", "Hi", "--tool", "more-1?", "--tool", "add").returncode == 0
+    offered = [tool["function"]["name"] for tool in api.requests[0].body["tools"]]
+    assert sorted(offered) == ["add", *(f"more-{number}" for number in range(10, 20))]
 
 
 # A person at a terminal

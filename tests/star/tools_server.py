@@ -1,4 +1,4 @@
-"""An MCP server without accounts, whose tools are of every kind a chat has to deal with: `python -m … PORT`."""
+"""An MCP server without accounts, whose tools are of every kind a chat has to deal with: `python -m … PORT [MORE]`."""
 
 from __future__ import annotations
 
@@ -106,4 +106,7 @@ async def sleep() -> str:
 
 
 if __name__ == "__main__":
+    # So many more, for what happens when there are too many.
+    for number in range(int(sys.argv[2]) if len(sys.argv) > 2 else 0):
+        server.add_tool(add, name=f"more-{number}")
     server.run("streamable-http", host="127.0.0.1", port=int(sys.argv[1]))
