@@ -46,10 +46,47 @@ def test_the_two_apps_do_not_import_each_other(package: str) -> None:
     assert {path: names for path, names in wrong.items() if names} == {}
 
 
+def imported_modules(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def test_the_console_client_needs_nothing_of_the_site() -> None:
+    """It is installed alone, where there is no Django and no site."""
+    client = modules("mcpapp/client")
+    assert client
+    wrong: dict[str, set[str]] = {}
+    for path in client:
+        for name in imported_modules(path):
+            ours = name.startswith("mcpapp") and not name.startswith("mcpapp.client")
+            if ours or name.partition(".")[0] in {"django", "asgiref", "authapp", "config", "tests"}:
+                wrong.setdefault(str(path.relative_to(ROOT)), set()).add(name)
+    assert wrong == {}
+    assert "django.conf.settings" in set(imported_modules(ROOT / "mcpapp" / "conf.py")), "the reader of imports works"
+
+
+def test_the_site_needs_nothing_of_the_console_client() -> None:
+    """But for the command of `manage.py` that hands over to it."""
+    users = {
+        str(path.relative_to(ROOT))
+        for package in FORBIDDEN
+        for path in modules(package)
+        if "client" not in path.relative_to(ROOT / package).parts[:1]
+        and any(name.startswith("mcpapp.client.") for name in imported_modules(path))
+    }
+    assert users == {"mcpapp/management/commands/mcp_client.py"}
+
+
 def test_only_the_settings_read_the_environment() -> None:
+    """And the console client, which has no settings: a person's terminal is told of by variables."""
     readers = []
     for package in ("authapp", "mcpapp", "config"):
         for path in modules(package):
+            if path.is_relative_to(ROOT / "mcpapp" / "client"):
+                continue
             text = path.read_text(encoding="utf-8")
             if "environ.Env" in text or "os.getenv" in text or "os.environ.get(" in text:
                 readers.append(str(path.relative_to(ROOT)))

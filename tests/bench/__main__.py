@@ -21,12 +21,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.bench import field, in_process, lifetime, lookups, measured, report, rounds, site, token_endpoint
+from tests.bench import (
+    console_client,
+    field,
+    in_process,
+    lifetime,
+    lookups,
+    measured,
+    report,
+    rounds,
+    site,
+    token_endpoint,
+)
 from tests.bench.goals import judge
 from tests.bench.peers import Peers, default_cache
 from tests.bench.processes import ROOT, require_proc
 
-PARTS = ("calls", "http", "lifetime", "lookups", "exchanges")
+PARTS = ("calls", "http", "lifetime", "lookups", "exchanges", "console")
 GATE_ROUNDS = 9
 
 
@@ -118,6 +129,9 @@ def measure(options: argparse.Namespace, folder: Path, arguments: Sequence[str])
         if "exchanges" in wants:
             with took(f"exchanges on {name}"):
                 found.exchanges[name] = token_endpoint.measure(300 if full else 100, 5 if full else 3, url)
+    if "console" in wants:
+        with took("the console client"):
+            found.console = console_client.measure(tokens[0], folder, number)
     print(report.report(found))
     if not options.no_write:
         report.write(found, options.docs)

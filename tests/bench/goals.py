@@ -30,7 +30,7 @@ class Goal:
 
 def judge(measured: Measured) -> list[Goal]:
     """Return all goals."""
-    return [*_speeds(measured), *_lookups(measured), *_workers(measured), *_lifetime(measured)]
+    return [*_speeds(measured), *_lookups(measured), *_workers(measured), *_lifetime(measured), *_console(measured)]
 
 
 def _at_least(text: str, least: float, found: float | None) -> Goal:
@@ -102,3 +102,10 @@ def _lifetime(measured: Measured) -> Iterator[Goal]:
         "≤ +5 %",
         *_told(growth, "{:+.1f} %", growth is not None and growth <= 5),
     )
+
+
+def _console(measured: Measured) -> Iterator[Goal]:
+    found = measured.console
+    yield _at_most("`star --help`, CPU", 150, found and found.help_ms, " ms")
+    yield _at_most("imports of a call of `star`, CPU", 400, found and found.imports_ms, " ms")
+    yield _at_most("what `star` adds to a call of the SDK", 50, found and found.added_ms, " ms")

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.bench.console_client import ConsoleClient
 from tests.bench.field import Contender
 from tests.bench.in_process import CallFigures
 from tests.bench.lifetime import Lifetime
@@ -36,6 +37,7 @@ class Measured:
     lookups: dict[str, list[Lookup]] = field(default_factory=dict)
     exchanges: dict[str, dict[str, list[Exchanges]]] = field(default_factory=dict)
     lifetime: Lifetime | None = None
+    console: ConsoleClient | None = None
 
 
 def machine() -> str:

@@ -48,7 +48,8 @@ def report(measured: Measured, with_chart: bool = False) -> str:
         parts += [_calls(measured, measured.http), _connections(measured.http)]
     if measured.calls is not None:
         parts.append(_in_process(measured.calls))
-    parts += [part for part in (_lookups(measured), _exchanges(measured), _lifetime(measured)) if part]
+    others = (_lookups(measured), _exchanges(measured), _lifetime(measured), _console(measured))
+    parts += [part for part in others if part]
     return "\n\n".join(parts) + "\n"
 
 
@@ -168,6 +169,20 @@ def _lifetime(measured: Measured) -> str:
         for calls, size in sorted(found.resident.items())
     ]
     return f"### Start and memory, one worker\n\n{table(('', ''), rows)}"
+
+
+def _console(measured: Measured) -> str:
+    found = measured.console
+    if found is None:
+        return ""
+    rows = [
+        ("`star --help`, CPU of the process", f"{found.help_ms:.0f} ms"),
+        ("imports of a call, CPU", f"{found.imports_ms:.0f} ms"),
+        ("imports of a program on the bare SDK, CPU", f"{found.sdk_imports_ms:.0f} ms"),
+        ("connection and call, signed in before", f"{found.call_ms:.1f} ms"),
+        ("of it, not taken by the bare SDK with a static token", f"{found.added_ms:.1f} ms"),
+    ]
+    return f"### The console client\n\n{table(('', ''), rows)}"
 
 
 def _bars(measured: Measured, results: Results) -> list[chart.Bar]:

@@ -1,0 +1,34 @@
+"""A connection to an MCP server that signs in by itself when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from mcpapp.client.options import Options
+
+if TYPE_CHECKING:
+    from mcp.client import Client
+
+SECONDS_TO_READ = 300  # a server may take its time with a call, and hold a stream open
+
+
+@asynccontextmanager
+async def connect(url: str, options: Options, **client_arguments: Any) -> AsyncIterator[Client]:
+    """Connect to the MCP server at `url`; `client_arguments` go to the SDK's `Client`.
+
+    Raises: Failure, and errors of the SDK and the HTTP client that `failures.as_failure` knows.
+    """
+    from mcpapp.client.sdk import Client, Implementation, streamable_http_client
+    from mcpapp.client.urls import server_url
+
+    url = server_url(url)
+    client_arguments.setdefault("client_info", Implementation(name="star", version="1"))
+    async with AsyncExitStack() as stack:
+        from mcpapp.client.credentials import Credentials, http_client
+
+        auth = Credentials(url, options, stack)
+        http = await stack.enter_async_context(http_client(options, auth, SECONDS_TO_READ))
+        transport = streamable_http_client(url, http_client=http)
+        yield await stack.enter_async_context(Client(transport, **client_arguments))
