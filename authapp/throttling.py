@@ -148,7 +148,7 @@ class Bucket:
     """A token bucket that is kept as one number: the time when it will be full again, in Unix milliseconds.
 
     The number only ever changes by an atomic addition. So parallel requests, in all processes that share the cache,
-    take different tokens, and none waits for another.
+    take different tokens, and none waits for another, but for the moment in which one of them says that it was full.
     """
 
     key: str
@@ -166,15 +166,26 @@ class Bucket:
             cache.add(self.key, now, timeout=lifetime)
         elif full_at + self.interval > now + most:
             return int(full_at + self.interval - now - most)  # most answers during a flood: nothing is written
-        elif full_at < now and cache.add(f"{self.key}:full", 1, timeout=1):
-            # It has been full for a while, which must not count as more than full. One of parallel requests says so.
-            cache.incr(self.key, now - full_at)
+        elif full_at < now:
+            # It has been full for a while, which must not count as more than full. One of parallel requests says so,
+            # and the others take nothing before.
+            if cache.add(f"{self.key}:full", 1, timeout=1):
+                cache.incr(self.key, now - full_at)
+            else:
+                self._await_correction(now)
         full_at = cache.incr(self.key, self.interval)
         if full_at > now + most:  # others took the rest in between
             cache.decr(self.key, self.interval)
             return int(full_at - now - most)
         cache.touch(self.key, timeout=lifetime)
         return 0
+
+    def _await_correction(self, now: int) -> None:
+        """Wait until the one that saw the bucket full has said so, which takes it no longer than two commands."""
+        for _ in range(20):
+            if cache.get(self.key, now) >= now:
+                return
+            time.sleep(0.001)
 
 
 def _seconds(milliseconds: int) -> int:

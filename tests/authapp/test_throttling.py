@@ -230,6 +230,25 @@ def test_of_many_parallel_takers_exactly_as_many_get_a_token_as_there_are(
         assert bucket.take() == 1000
 
 
+def test_nobody_takes_what_the_bucket_did_not_hold_while_one_says_that_it_is_full(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket = Bucket("slow", capacity=10, interval=1000)
+    assert bucket.take() == 0
+    clock.pass_(7)
+    incr = type(cache._connections["default"]).incr  # type: ignore[attr-defined]
+
+    def slow_incr(self: Any, key: str, delta: int = 1, **options: Any) -> int:
+        if delta != bucket.interval:
+            time.sleep(0.005)
+        return int(incr(self, key, delta, **options))
+
+    monkeypatch.setattr(type(cache._connections["default"]), "incr", slow_incr)  # type: ignore[attr-defined]
+    with ThreadPoolExecutor(30) as pool:
+        waits = list(pool.map(lambda _: bucket.take(), range(30)))
+    assert sum(wait == 0 for wait in waits) == 10
+
+
 @pytest.mark.django_db(transaction=True)
 def test_of_many_parallel_registrations_exactly_the_burst_is_made(settings: Any) -> None:
     limit(settings, burst=5, per_minute=0.01)
