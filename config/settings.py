@@ -324,6 +324,11 @@ MCPAPP = {
     ),
     "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
     "APP_ONLY_TOKENS": APP_ONLY_TOKENS,
+    "CALL_LOG": environment.boolean(env.str("CALL_LOG", default="true"), "CALL_LOG"),
+    "CALL_LOG_ARGUMENTS": environment.choice(
+        env.str("CALL_LOG_ARGUMENTS", default="names"), "CALL_LOG_ARGUMENTS", ("off", "names", "full")
+    ),
+    "CALL_LOG_DAYS": read(env.int, "CALL_LOG_DAYS", "a whole number of days", default=90),
 }
 
 # --- Web security ------------------------------------------------------------------------------------------

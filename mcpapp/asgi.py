@@ -32,11 +32,14 @@ from mcpapp.attendance import ClientLeft
 from mcpapp.bearer import authenticate
 from mcpapp.body import Body
 from mcpapp.brake import Brake
+from mcpapp.call_log.record import RECORD_KEY, CallRecord, current_record, tell
+from mcpapp.call_log.writer import CallLog
 from mcpapp.callers import may_be_anonymous
 from mcpapp.challenge import challenge, refusal, rpc_error
 from mcpapp.database import close_threads, own_connections
 from mcpapp.fast_path import FastPath
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
+from mcpapp.models import Outcome
 from mcpapp.registry import USES, Definition, discover
 from mcpapp.request_headers import RequestHeaders
 from mcpapp.server import build_server
@@ -68,6 +71,7 @@ class ResourceServer:
         self._under_way: set[tuple[Any, str, str]] = set()
         self._verifier = Verifier()
         self._brake = Brake()
+        self.call_log = CallLog() if conf.call_log() else None
         self._all_scopes = self.catalog.all_scopes()
         self._origins = self._own_origins()
         self._guarded = CORSMiddleware(
@@ -154,6 +158,24 @@ class ResourceServer:
         if identity.is_anonymous and len(body.content) > most:
             await refusal(413, f"Without signing in, at most {most} bytes are read.")(scope, receive, send)
             return
+        record = CallRecord.of(body, identity, headers) if self.call_log is not None else None
+        if record is None:
+            await self._answer(headers, identity, body, scope, receive=body.receive, send=send)
+            return
+        scope[RECORD_KEY] = record
+        current_record.set(record)  # of this request alone: it has a context to itself
+        try:
+            await self._answer(headers, identity, body, scope, receive=body.receive, send=record.counting(send))
+        except asyncio.CancelledError:
+            tell(Outcome.CANCELLED)
+            raise
+        finally:
+            self._log(record)
+
+    async def _answer(
+        self, headers: RequestHeaders, identity: Identity, body: Body, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """Answer a message, or let the SDK."""
         lacks_something = identity.is_anonymous or not self._all_scopes <= identity.scopes
         if lacks_something and (challenged := await self._challenge(body.message, identity)) is not None:
             if identity.is_anonymous:
@@ -161,13 +183,13 @@ class ResourceServer:
             await challenged(scope, receive, send)
             return
         if self._fast_path is not None and (call := self._fast_path.understood(headers, body)) is not None:
-            await self._fast_path.answer(call, identity, headers, scope, body.receive, send)
+            await self._fast_path.answer(call, identity, headers, scope, receive, send)
             return
         session, request_id = headers.get(b"mcp-session-id"), _request_id(body.message)
         if session and request_id is not None:
-            await self._serve_in_session(session, identity, request_id, scope, body.receive, send)
+            await self._serve_in_session(session, identity, request_id, scope, receive, send)
         else:
-            await self._hand_over(identity, scope, body.receive, send)
+            await self._hand_over(identity, scope, receive, send)
 
     async def _hand_over(self, identity: Identity, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the SDK answer."""
@@ -216,7 +238,15 @@ class ResourceServer:
         except DatabaseError:
             logger.exception("It could not be decided who may use %s.", wanted.name)
             return refusal(503, "The database does not answer; try again shortly.", {"Retry-After": "5"})
-        return _step_up(identity, wanted.access.scopes) if decision is Decision.NEEDS_SCOPES else None
+        if decision is not Decision.NEEDS_SCOPES:
+            return None
+        tell(Outcome.NEEDS_SCOPES)
+        return _step_up(identity, wanted.access.scopes)
+
+    def _log(self, record: CallRecord) -> None:
+        """Take a call into the log; what strangers try without a token is none."""
+        if self.call_log is not None and not (record.identity.is_anonymous and record.outcome is None):
+            self.call_log.add(record)
 
     def _resource_of(self, headers: RequestHeaders) -> str | None:
         """Return the resource that a request is for; None if its host name is not served here."""
@@ -267,7 +297,12 @@ class ResourceServer:
         """Build the MCP server and run it; each run has a new one, because the SDK's can run once."""
         server = build_server(self.catalog, self._verifier)
         try:
-            async with self._verifier.listening(), server.session_manager.run(), server.bus.running():
+            async with AsyncExitStack() as stack:
+                if self.call_log is not None:  # the first to start is the last to end
+                    await stack.enter_async_context(self.call_log.running())
+                await stack.enter_async_context(self._verifier.listening())
+                await stack.enter_async_context(server.session_manager.run())
+                await stack.enter_async_context(server.bus.running())
                 self._server, self._fast_path = server, FastPath(server)
                 try:
                     yield server

@@ -18,9 +18,11 @@ from mcp.shared.exceptions import MCPError
 from mcp_types import INTERNAL_ERROR, INVALID_REQUEST
 from pydantic import ValidationError
 
+from mcpapp.call_log.record import RECORD_KEY, current_record, tell
 from mcpapp.client_session import ClientSession
 from mcpapp.database import own_connections
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
+from mcpapp.models import Outcome
 from mcpapp.registry import USES
 from mcpapp.shares import TooMuch, counted
 
@@ -58,6 +60,7 @@ async def with_caller(ctx: ServerRequestContext[Any, Any], call_next: CallNext) 
     size = 0
     if request is not None and identity is not None and not identity.is_anonymous and ctx.method in USES:
         size = len(await request.body())  # it was read before
+    current_record.set(request.scope.get(RECORD_KEY) if request is not None else None)
     result = await run_as_caller(ctx.method, identity, language, size, call_next(ctx))
     if identity is not None and identity.is_anonymous and isinstance(result, Mapping):
         return _for_nobody(result)
@@ -98,6 +101,7 @@ async def run_as_caller(
     except TooMuch:
         if iscoroutine(work):
             work.close()
+        tell(Outcome.OVERLOADED)
         with translation.override(language):
             text = _("You have as many calls under way as one person may have at once. Wait for some to end.")
         raise MCPError(code=INTERNAL_ERROR, message=text) from None

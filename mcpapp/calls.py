@@ -24,9 +24,11 @@ from django.utils.translation import gettext as _
 
 from mcpapp import conf
 from mcpapp.access import BadDeclaration
+from mcpapp.call_log.record import tell
 from mcpapp.database import has_slot, holding_slot, slots
 from mcpapp.eagerly import eagerly
 from mcpapp.interruption import TookTooLong, in_time
+from mcpapp.models import Outcome
 from mcpapp.turns import Turn, may_ask
 
 logger = logging.getLogger(__name__)
@@ -129,6 +131,7 @@ def prepared(
         try:
             return await in_time(rest, timeout)
         except TookTooLong:
+            tell(Outcome.TIMED_OUT)
             raise failure(_out_of_time(timeout)) from None
 
     @functools.wraps(function)

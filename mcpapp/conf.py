@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
+    from mcpapp.call_log.redaction import Policy
     from mcpapp.token_cache import Feed
     from mcpapp.verifier import TokenLookup
 
@@ -178,6 +179,37 @@ def calls_per_person() -> int:
 def call_threads() -> int:
     """Return how many threads at once work for calls in a process; each may take a connection to the database."""
     return int(_setting("CALL_THREADS", 16))
+
+
+def call_log() -> bool:
+    """Return whether calls of tools are written to the database."""
+    return bool(_setting("CALL_LOG", True))
+
+
+def call_log_arguments(tool: str) -> Policy:
+    """Return what is kept of a tool's arguments: "off", "names" or "full"; one word for all, or by name of the tool.
+
+    In a dict, `"*"` is for those it does not name.
+    """
+    value = _setting("CALL_LOG_ARGUMENTS", "names")
+    if isinstance(value, dict):
+        value = value.get(tool, value.get("*", "names"))
+    return cast("Policy", value)
+
+
+def call_log_secret_arguments() -> tuple[str, ...]:
+    """Return names of arguments that are masked besides those that look like secrets."""
+    return tuple(_setting("CALL_LOG_SECRET_ARGUMENTS", ()))
+
+
+def call_log_days() -> int:
+    """Return for how many days a call is kept."""
+    return int(_setting("CALL_LOG_DAYS", 90))
+
+
+def call_count_days() -> int:
+    """Return for how many days it is kept how many calls there were in an hour."""
+    return int(_setting("CALL_COUNT_DAYS", 400))
 
 
 def list_ttl_seconds() -> int:

@@ -44,8 +44,10 @@ from pydantic import AnyUrl, TypeAdapter
 from mcpapp import calls, completion, conf
 from mcpapp.access import Access, BadDeclaration, Decision, decide, decide_all
 from mcpapp.bus import Bus
+from mcpapp.call_log.record import tell, tell_error, tell_result
 from mcpapp.callers import with_caller
 from mcpapp.identity import current_identity
+from mcpapp.models import Outcome
 from mcpapp.registry import Catalog, Definition, PromptDefinition, ResourceDefinition, ToolDefinition
 from mcpapp.request_state import request_state_security
 from mcpapp.resolvers import prepare_resolvers
@@ -184,8 +186,14 @@ class Server(MCPServer[Any]):
             ToolError: the caller may not, or the tool failed in a way that the caller can do something about.
             UnexpectedToolError: it crashed.
         """
-        await _admit(self._catalog.tools.get(name), ToolError)
-        return require_rounds(await super().call_tool(name, arguments, context), context)
+        try:
+            await _admit(self._catalog.tools.get(name), ToolError)
+            result = require_rounds(await super().call_tool(name, arguments, context), context)
+        except BaseException as error:
+            tell_error(error)
+            raise
+        tell_result(result)
+        return result
 
     async def read_resource(self, uri: AnyUrl | str, context: Any = None) -> Any:
         """Read a resource, if this caller may.
@@ -335,10 +343,13 @@ async def _admit(definition: Definition | None, failure: Callable[[str], Excepti
             _admitted.set(definition)
             return
         case Decision.NEEDS_SIGN_IN:
+            tell(Outcome.DENIED)
             raise failure(_("Sign in to use this."))
         case Decision.NEEDS_SCOPES:
             missing = " ".join(sorted(definition.access.scopes - identity.scopes))
+            tell(Outcome.NEEDS_SCOPES)
             raise failure(_("This needs the scope %s, which was not granted.") % missing)
+    tell(Outcome.DENIED)
     raise failure(_("You may not use this."))
 
 

@@ -37,6 +37,9 @@ from config.settings import PASSWORD_HASHERS as SITE_PASSWORD_HASHERS  # noqa: E
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *SITE_PASSWORD_HASHERS]
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 
+# Whoever looks at it switches it on; a server in most tests has no migrated database, or shares the test's.
+MCPAPP["CALL_LOG"] = False  # noqa: F405
+
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405
     # A file, because threads and connections share it; one for each run, so that two runs do not.
     folder = Path(tempfile.mkdtemp(prefix="star-test-"))
