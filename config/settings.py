@@ -308,11 +308,34 @@ CORS_PREFLIGHT_MAX_AGE = 86400
 
 # --- MCP: the protected resource ---------------------------------------------------------------------------
 
+ENTRA_TENANT_ID = env.str("ENTRA_TENANT_ID", default="").strip().lower()
+ENTRA_CLIENT_ID = env.str("ENTRA_CLIENT_ID", default="").strip()
+ENTRA_AUTHORITY = env.str("ENTRA_AUTHORITY", default="https://login.microsoftonline.com").rstrip("/")
+ENTRA_CREATE_USERS = environment.boolean(env.str("ENTRA_CREATE_USERS", default="false"), "ENTRA_CREATE_USERS")
+
+TOKEN_ISSUERS = read(env.json, "TOKEN_ISSUERS", "a JSON list", default=[])
+if environment.boolean(env.str("ENTRA_TOKENS", default="false"), "ENTRA_TOKENS"):
+    TOKEN_ISSUERS = [
+        environment.entra_tokens(
+            tenant=ENTRA_TENANT_ID,
+            client_id=ENTRA_CLIENT_ID,
+            authority=ENTRA_AUTHORITY,
+            # The address that people paste is the best App ID URI: clients name it as the resource.
+            audiences=env.list("ENTRA_AUDIENCES", default=[]) or [],
+            create_users=ENTRA_CREATE_USERS,
+            accept_roles=environment.boolean(env.str("ENTRA_ACCEPT_ROLES", default="false"), "ENTRA_ACCEPT_ROLES"),
+        ),
+        *TOKEN_ISSUERS,
+    ]
+
 MCPAPP = {
     "SERVER_TITLE": SITE_NAME,
     "RESOURCES": RESOURCES,
     "AUTHORIZATION_SERVERS": PUBLIC_URLS,
-    "TOKEN_LOOKUP": "authapp.tokens.find_access_token",
+    "TOKEN_LOOKUP": ["authapp.tokens.find_access_token"],
+    "TOKEN_ISSUERS": TOKEN_ISSUERS,
+    "TOKEN_ISSUERS_FIRST": environment.boolean(env.str("TOKEN_ISSUERS_FIRST", default="false"), "TOKEN_ISSUERS_FIRST"),
+    "ISSUER_USER": "authapp.issuer_people.find_person",
     "TOKEN_CHANGES": "authapp.changes.open_feed",
     "SCOPES_SUPPORTED": ["mcp:tools", "mcp:write"],
     "DEFAULT_SCOPES": ["mcp:tools"],
@@ -330,6 +353,9 @@ MCPAPP = {
     ),
     "CALL_LOG_DAYS": read(env.int, "CALL_LOG_DAYS", "a whole number of days", default=90),
 }
+
+if TOKEN_ISSUERS:
+    MCPAPP["TOKEN_LOOKUP"] = [*MCPAPP["TOKEN_LOOKUP"], "mcpapp.issuers.lookup.find_issued_token"]
 
 # --- Web security ------------------------------------------------------------------------------------------
 
