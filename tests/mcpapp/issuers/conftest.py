@@ -11,6 +11,9 @@ from authapp.models import LinkedIdentity
 from mcpapp import bearer
 from mcpapp.issuers import keys, lookup
 from tests.issuer import OID, Issuer
+from tests.mcpapp.threads import connections_closed
+
+__all__ = ["connections_closed"]
 
 LOOKUP = "mcpapp.issuers.lookup.find_issued_token"
 
