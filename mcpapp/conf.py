@@ -155,6 +155,11 @@ def authorization_servers_for(resource: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*first, *second))) or authorization_servers()
 
 
+def token_issuer_entries() -> tuple[Any, ...]:
+    """Return what is said of other issuers whose access tokens are taken; `mcpapp.issuers.settings` reads it."""
+    return tuple(_setting("TOKEN_ISSUERS", ()))
+
+
 def issuer_user() -> FindPerson:
     """Return what finds the user that a subject of another issuer is (`mcpapp.issuers`).
 

@@ -86,13 +86,13 @@ def token_issuers() -> tuple[TokenIssuer, ...]:
     Raises:
         ImproperlyConfigured: one cannot be understood.
     """
-    value = getattr(settings, "MCPAPP", {}).get("TOKEN_ISSUERS", ())
-    return _read(repr(value), conf.scopes_supported(), settings.DEBUG)
+    return _read(repr(conf.token_issuer_entries()), conf.scopes_supported(), settings.DEBUG)
 
 
 @lru_cache(maxsize=8)
-def _read(value: str, scopes_supported: tuple[str, ...], debug: bool) -> tuple[TokenIssuer, ...]:
-    found = tuple(_issuer(one, scopes_supported, debug) for one in getattr(settings, "MCPAPP", {})["TOKEN_ISSUERS"])
+def _read(shown: str, scopes_supported: tuple[str, ...], debug: bool) -> tuple[TokenIssuer, ...]:
+    """Read the entries anew when they are others: `shown` says so, for dicts cannot be a key."""
+    found = tuple(_issuer(one, scopes_supported, debug) for one in conf.token_issuer_entries())
     accepted = [iss for issuer in found for iss in issuer.accepted]
     if len(accepted) != len(set(accepted)):
         raise ImproperlyConfigured("An issuer is listed twice.")
