@@ -283,6 +283,7 @@ AUTHAPP = {
     ),
     "AUTHENTICATED_AT": "config.accounts.authenticated_at",
     "REAUTHENTICATE_URL": "account_reauthenticate",
+    "TOOL_CATALOG": "mcpapp.catalog.tools_for",
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
     "DEVICE_FLOW": environment.boolean(env.str("DEVICE_FLOW", default="true"), "DEVICE_FLOW"),
     "PRIVATE_USE_REDIRECT_URIS": env.list(
