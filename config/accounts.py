@@ -54,7 +54,7 @@ class ResetPasswordForm(AllauthResetPasswordForm):
     def clean_email(self) -> str:
         """Look for people with a password alone."""
         email = str(super().clean_email())
-        self.users = [user for user in self.users if user.has_usable_password()]
+        self.users: list[Any] = [user for user in self.users if user.has_usable_password()]
         return email
 
 

@@ -14,6 +14,7 @@ def settings(level: str) -> dict[str, Any]:
         "loggers": {
             "authapp": {"level": level},
             "mcpapp": {"level": level},
+            "config": {"level": level},
             "mcp": {"level": "WARNING"},
             # Scanners send any Host; the 400 they get says it all.
             "django.security.DisallowedHost": {"level": "CRITICAL"},

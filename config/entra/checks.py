@@ -18,7 +18,7 @@ def check_addresses(**_: Any) -> list[CheckMessage]:
         return []
     return [
         Warning(
-            "With ENTRA_CREATE_USERS, the rule email of a trusted issuer finds people by addresses that are not proven.",
+            "With ENTRA_CREATE_USERS, the rule email of a trusted issuer finds people by unproven addresses.",
             hint="Let the trusted issuer find people by the rule linked.",
             id="entra.W001",
         )

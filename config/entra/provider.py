@@ -10,7 +10,6 @@ from allauth.socialaccount.providers.oauth2.provider import OAuth2Provider
 from allauth.socialaccount.providers.oauth2.views import OAuth2Adapter, OAuth2CallbackView
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
-from django.urls import reverse
 
 from config.entra import id_tokens, requests_to_entra
 
@@ -23,7 +22,7 @@ class EntraAdapter(OAuth2Adapter):
     provider_id = PROVIDER_ID
 
     @property
-    def access_token_url(self) -> str:  # type: ignore[override]
+    def access_token_url(self) -> str:
         """Return the token endpoint."""
         return str(settings.ENTRA.token_endpoint)
 
@@ -106,8 +105,3 @@ class EntraProvider(OAuth2Provider):
 
 callback_view = OAuth2CallbackView.adapter_view(EntraAdapter)
 provider_classes = [EntraProvider]
-
-
-def callback_path() -> str:
-    """Return the path that the registration's redirect URI has."""
-    return reverse("entra_callback")
