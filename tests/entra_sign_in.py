@@ -1,4 +1,4 @@
-"""Microsoft Entra as a website that signs people in meets it: a confidential client, ID tokens, accounts that are disabled.
+"""Microsoft Entra as a website that signs people in meets it: a confidential client, ID tokens, disabled accounts.
 
 Over real TLS and HTTP. People are by their object ID in `people`; who is at the browser is `at_the_browser`.
 """
