@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connections
 from django.utils import timezone
+from oauth2_provider.models import get_access_token_model, get_refresh_token_model
 
 from authapp import account_checks
 from authapp.models import AccountCheck, AuditEvent, TokenFamily
+from tests.devices import asked, decide, device_client, device_connected, poll
 from tests.oauth import PKCE, answer, authorization_url, authorize, browser, connected, redeem, refresh, registered
 
 pytestmark = pytest.mark.django_db
@@ -190,10 +192,37 @@ def test_a_code_from_before_the_end_is_worth_nothing(alice: Any, checked: dict[s
     client, tokens = connected(alice)
     pkce, control = PKCE(), PKCE()
     code = authorize(alice, client["client_id"], pkce)["code"]
-    assert redeem(client["client_id"], authorize(alice, client["client_id"], control)["code"], control).status_code == 200
+    assert (
+        redeem(client["client_id"], authorize(alice, client["client_id"], control)["code"], control).status_code == 200
+    )
     checked["answer"] = False
     refresh(client["client_id"], tokens["refresh_token"])
     assert redeem(client["client_id"], code, pkce).json()["error"] == "invalid_grant"
+
+
+def test_a_device_that_was_allowed_before_the_end_gets_nothing(alice: Any, checked: dict[str, Any]) -> None:
+    client, tokens = connected(alice)
+    device = device_client()
+    waiting, control = asked(device["client_id"]), asked(device["client_id"])
+    for answer_of_page in (waiting, control):
+        assert decide(alice, answer_of_page["user_code"]).status_code == 200
+    assert poll(device["client_id"], control["device_code"]).status_code == 200
+    checked["answer"] = False
+    refresh(client["client_id"], tokens["refresh_token"])
+    assert poll(device["client_id"], waiting["device_code"]).json()["error"] != "authorization_pending"
+    assert not get_access_token_model().objects.filter(user=alice).exists()
+    checked["signed_in_at"] = time.time() + 1
+    _, tokens = device_connected(alice, device)
+    assert "access_token" in tokens, "one that is allowed after a later sign-in does"
+
+
+def test_the_token_of_a_client_that_cannot_refresh_ends_too(alice: Any, checked: dict[str, Any]) -> None:
+    connected(alice, registered(grant_types=["authorization_code"]))
+    client, tokens = connected(alice)
+    assert get_access_token_model().objects.filter(user=alice).count() == 2
+    checked["answer"] = False
+    refresh(client["client_id"], tokens["refresh_token"])
+    assert not get_access_token_model().objects.filter(user=alice).exists()
 
 
 def test_where_nothing_could_be_known_for_too_long_a_consent_needs_a_fresh_sign_in(
@@ -286,7 +315,5 @@ def test_a_refresh_beside_the_end_leaves_nothing_that_lives(alice: Any, checked:
     may_answer.set()
     for thread in threads:
         thread.join(20)
-    from oauth2_provider.models import get_access_token_model, get_refresh_token_model
-
     assert not get_access_token_model().objects.filter(user=alice).exists()
     assert not get_refresh_token_model().objects.filter(user=alice, revoked=None).exists()
