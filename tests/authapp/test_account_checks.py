@@ -15,7 +15,7 @@ from django.utils import timezone
 from oauth2_provider.models import get_access_token_model, get_refresh_token_model
 
 from authapp import account_checks
-from authapp.models import AccountCheck, AuditEvent, TokenFamily
+from authapp.models import AccountCheck, Application, AuditEvent, TokenFamily
 from tests.devices import asked, decide, device_client, device_connected, poll
 from tests.oauth import PKCE, answer, authorization_url, authorize, browser, connected, redeem, refresh, registered
 
@@ -216,13 +216,19 @@ def test_a_device_that_was_allowed_before_the_end_gets_nothing(alice: Any, check
     assert "access_token" in tokens, "one that is allowed after a later sign-in does"
 
 
-def test_the_token_of_a_client_that_cannot_refresh_ends_too(alice: Any, checked: dict[str, Any]) -> None:
-    connected(alice, registered(grant_types=["authorization_code"]))
+def test_a_token_that_came_without_a_refresh_token_ends_too(alice: Any, bob: Any, checked: dict[str, Any]) -> None:
+    """Such as those that stand on an organisation's word."""
     client, tokens = connected(alice)
-    assert get_access_token_model().objects.filter(user=alice).count() == 2
+    application = Application.objects.get(client_id=client["client_id"])
+    tokens_of = get_access_token_model().objects
+    for user in (alice, bob):
+        expires = timezone.now() + timedelta(hours=1)
+        tokens_of.create(user=user, application=application, token=f"t-{user.pk}", expires=expires, scope="mcp:tools")
+    assert tokens_of.filter(user=alice).count() == 2
     checked["answer"] = False
     refresh(client["client_id"], tokens["refresh_token"])
-    assert not get_access_token_model().objects.filter(user=alice).exists()
+    assert not tokens_of.filter(user=alice).exists()
+    assert tokens_of.filter(user=bob).exists()
 
 
 def test_where_nothing_could_be_known_for_too_long_a_consent_needs_a_fresh_sign_in(
