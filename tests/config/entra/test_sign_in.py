@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import replace
 from typing import Any
@@ -15,6 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
+from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
@@ -660,3 +662,32 @@ def test_no_token_of_entra_is_kept_in_clear(
     stored += [str(row) for row in AuditEvent.objects.values_list("detail", flat=True)]
     for secret in provider.given:
         assert [number for number, text in enumerate(stored) if secret in text] == [], secret
+
+
+# Two at once
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_person_who_signs_in_twice_at_once_is_one_account(
+    people_are_created: None, provider: SignInProvider
+) -> None:
+    visitors = [Visitor(provider) for _ in range(4)]
+    locations = [visitor.at_microsoft(visitor.start()) for visitor in visitors]
+    together = threading.Barrier(len(visitors))
+    statuses: list[int] = []
+
+    def go(visitor: Visitor, location: str) -> None:
+        try:
+            together.wait(20)
+            statuses.append(visitor.come_back(location).status_code)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=go, args=pair) for pair in zip(visitors, locations, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert statuses == [302] * 4
+    assert get_user_model().objects.count() == LinkedIdentity.objects.count() == 1
+    assert {visitor.user_id for visitor in visitors} == {str(get_user_model().objects.get().pk)}
