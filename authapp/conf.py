@@ -7,7 +7,7 @@ the header only chooses among the issuers that the settings list.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -80,6 +80,16 @@ def with_implied(scopes: Iterable[str]) -> frozenset[str]:
             closed.add(scope)
             pending.extend(implied.get(scope, ()))
     return frozenset(closed)
+
+
+def tool_catalog() -> Callable[[Any, Collection[str], str], Sequence[Any]] | None:
+    """Return what lists the tools that a consent would open; None if the page lists none.
+
+    It takes the user, scopes and the resource. Each tool has `name`, `title`, `description`, `effect` ("read", "write"
+    or "destructive") and `scopes`, all of which it needs.
+    """
+    path = _setting("TOOL_CATALOG", "")
+    return import_string(path) if path else None
 
 
 def private_use_redirect_uris() -> frozenset[str]:

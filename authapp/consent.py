@@ -17,12 +17,12 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
 from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
-from oauth2_provider.scopes import get_scopes_backend
+from oauth2_provider.settings import oauth2_settings
 from oauth2_provider.views import AuthorizationView
 from oauth2_provider.views.mixins import OAuthLibMixin
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import account_checks, audit, client_hosts, conf, redirect_uris, sign_in
+from authapp import account_checks, audit, client_hosts, conf, narrowing, redirect_uris, sign_in
 from authapp.models import Application, Connection
 from authapp.oauthlib_core import with_issuer
 from authapp.openid import authentication
@@ -41,6 +41,8 @@ class ConsentView(AuthorizationView):
     error_template_name = "authapp/authorization_error.html"
     http_method_names = ["get", "head", "post"]
     application: Application | None = None
+    _narrowed: list[str] | None = None
+    """What the person left of the scopes; None for all of them."""
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Check the request first; only a sound one leads to the sign-in page."""
@@ -53,7 +55,7 @@ class ConsentView(AuthorizationView):
         if account_checks.must_sign_in_anew(request):
             return private(self._sign_in_anew())
         response: HttpResponse = super().dispatch(request, *args, **kwargs)
-        return private(response)
+        return private(response, script=True)
 
     # --- The request -----------------------------------------------------------------------------------
 
@@ -149,9 +151,9 @@ class ConsentView(AuthorizationView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         """Add what the page shows: where the answer goes, what is asked for, and how well the client is known."""
         scopes, credentials = self._authorization
-        descriptions = get_scopes_backend().get_all_scopes()
         redirect_uri = credentials["redirect_uri"]
-        granted = conf.with_implied(scopes)
+        before = Connection.objects.filter(user=self.request.user, application=self.application).first()
+        offered = narrowing.choices(scopes, kwargs.pop("ticked", None), before.scopes if before else ())
         return super().get_context_data(  # type: ignore[no-any-return]
             **kwargs
             | {
@@ -163,11 +165,11 @@ class ConsentView(AuthorizationView):
                 "redirect_destination": redirect_uris.destination(redirect_uri),
                 "redirect_is_loopback": redirect_uris.is_loopback(redirect_uri),
                 "redirect_is_native": redirect_uris.is_native(redirect_uri),
-                "scopes": [
-                    {"name": scope, "description": description}
-                    for scope, description in descriptions.items()
-                    if scope in granted
-                ],
+                "scopes": offered,
+                "is_known": before is not None,
+                "can_be_narrowed": sum(choice.is_open for choice in offered) > 1,
+                "tools": tools_by_effect(self.request.user, scopes, credentials["resource"][0]),
+                "days": int(oauth2_settings.REFRESH_TOKEN_EXPIRE_SECONDS or 0) // 86400,
                 "resource": credentials["resource"][0],
                 "issuer": conf.issuer(self.request),
             }
@@ -180,6 +182,12 @@ class ConsentView(AuthorizationView):
         application = self.application
         assert application is not None  # noqa: S101  (_check sets it or raises)
         if request.POST.get("allow") == "true":
+            values = request.POST.getlist(narrowing.FIELD)
+            try:
+                self._narrowed = narrowing.narrowed(self._authorization[0], values)
+            except narrowing.NothingLeft:
+                context = self.get_context_data(form=None, ticked=values, nothing_left=True)
+                return self.render_to_response(context, status=400)  # type: ignore[no-any-return]
             return self._allow(application, audit.Action.CONSENT_GIVEN)
         audit.record(audit.Action.CONSENT_REFUSED, request.META, application=application, user=request.user)
         return self._refuse("access_denied", "The person said no.")
@@ -195,7 +203,8 @@ class ConsentView(AuthorizationView):
 
     def _grant(self, application: Application, action: audit.Action) -> str:
         """Make a code and record the consent; return where to redirect to."""
-        scopes, credentials = self._authorization
+        asked, credentials = self._authorization
+        scopes = asked if self._narrowed is None else self._narrowed
         credentials["authenticated_at"] = authentication.time_of(self.request)
         uri, _, _, _ = self.create_authorization_response(
             request=self.request, scopes=" ".join(scopes), credentials=credentials, allow=True
@@ -237,6 +246,15 @@ class ConsentView(AuthorizationView):
         return self.error_response(
             OAuthToolkitError(error=oauth_error, redirect_uri=credentials["redirect_uri"]), self.application
         )
+
+
+def tools_by_effect(user: Any, scopes: list[str], resource: str) -> list[dict[str, Any]]:
+    """Return the tools that a consent would open, in groups, as the site's catalog has them; none without a catalog."""
+    catalog = conf.tool_catalog()
+    groups: dict[str, list[Any]] = {}
+    for tool in catalog(user, conf.with_implied(scopes), resource) if catalog else ():
+        groups.setdefault(tool.effect, []).append(tool)
+    return [{"effect": effect, "tools": tools} for effect, tools in groups.items()]
 
 
 def remember_consent(application: Application, user: Any, scopes: list[str], credentials: dict[str, Any]) -> None:

@@ -302,6 +302,7 @@ AUTHAPP = {
     ),
     "AUTHENTICATED_AT": "config.accounts.authenticated_at",
     "REAUTHENTICATE_URL": "account_reauthenticate",
+    "TOOL_CATALOG": "mcpapp.catalog.tools_for",
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
     "ACCOUNT_CHECK": "config.entra.accounts.still_counts" if ENTRA.sign_in else "",
     "ACCOUNT_CHECK_SECONDS": ENTRA.check_seconds,
@@ -330,11 +331,26 @@ CORS_PREFLIGHT_MAX_AGE = 86400
 
 # --- MCP: the protected resource ---------------------------------------------------------------------------
 
+TOKEN_ISSUERS = read(env.json, "TOKEN_ISSUERS", "a JSON list", default=[])
+if environment.boolean(env.str("ENTRA_TOKENS", default="false"), "ENTRA_TOKENS"):
+    TOKEN_ISSUERS = [
+        entra.token_issuer(
+            ENTRA,
+            # The address that people paste is the best App ID URI: clients name it as the resource.
+            audiences=env.list("ENTRA_AUDIENCES", default=[]) or [],
+            accept_roles=environment.boolean(env.str("ENTRA_ACCEPT_ROLES", default="false"), "ENTRA_ACCEPT_ROLES"),
+        ),
+        *TOKEN_ISSUERS,
+    ]
+
 MCPAPP = {
     "SERVER_TITLE": SITE_NAME,
     "RESOURCES": RESOURCES,
     "AUTHORIZATION_SERVERS": PUBLIC_URLS,
-    "TOKEN_LOOKUP": "authapp.tokens.find_access_token",
+    "TOKEN_LOOKUP": ["authapp.tokens.find_access_token"],
+    "TOKEN_ISSUERS": TOKEN_ISSUERS,
+    "TOKEN_ISSUERS_FIRST": environment.boolean(env.str("TOKEN_ISSUERS_FIRST", default="false"), "TOKEN_ISSUERS_FIRST"),
+    "ISSUER_USER": "authapp.issuer_people.find_person",
     "TOKEN_CHANGES": "authapp.changes.open_feed",
     "SCOPES_SUPPORTED": ["mcp:tools", "mcp:write"],
     "DEFAULT_SCOPES": ["mcp:tools"],
@@ -352,6 +368,9 @@ MCPAPP = {
     ),
     "CALL_LOG_DAYS": read(env.int, "CALL_LOG_DAYS", "a whole number of days", default=90),
 }
+
+if TOKEN_ISSUERS:
+    MCPAPP["TOKEN_LOOKUP"] = [*MCPAPP["TOKEN_LOOKUP"], "mcpapp.issuers.lookup.find_issued_token"]
 
 # --- Web security ------------------------------------------------------------------------------------------
 

@@ -17,12 +17,14 @@ from mcpapp.brake import InThisSecond
 from mcpapp.challenge import challenge, refusal
 from mcpapp.identity import Identity
 from mcpapp.request_headers import RequestHeaders
+from mcpapp.signals import token_refused
 from mcpapp.token_cache import TooManyLookups
-from mcpapp.verifier import InvalidToken, Verifier
+from mcpapp.verifier import InsufficientScope, InvalidToken, TokensUncheckable, Verifier
 
 logger = logging.getLogger(__name__)
 
-MAXIMUM_TOKEN_LENGTH = 4096
+MAXIMUM_TOKEN_LENGTH = 16 * 1024
+"""Ours have 64 characters; those of other issuers carry what is known of a person, groups and all."""
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*")  # RFC 6750 §2.1
 
 
@@ -69,10 +71,15 @@ async def authenticate(headers: RequestHeaders, resource: str, verifier: Verifie
             return challenge(resource, scopes=conf.default_scopes(), error="invalid_token", description=description)
         return await verifier.verify(token, resource)
     except InvalidToken as error:
-        if (untold := _limit.untold()) is not None:
-            logger.info("Refused an access token for %s: %s.%s", resource, error, untold)
+        _tell(error, resource)
         description = "The access token is expired, revoked, or not for this resource."
         return challenge(resource, scopes=conf.default_scopes(), error="invalid_token", description=description)
+    except InsufficientScope as error:
+        _tell(error, resource)
+        description = "The access token has none of the scopes of this resource."
+        return challenge(resource, scopes=conf.default_scopes(), error="insufficient_scope", description=description)
+    except TokensUncheckable as error:
+        _tell(error, resource)
     except DatabaseError:
         logger.exception("An access token could not be looked up.")
     except TooManyLookups:
@@ -80,6 +87,18 @@ async def authenticate(headers: RequestHeaders, resource: str, verifier: Verifie
     except Exception:  # of a site's own lookup
         logger.exception("MCPAPP['TOKEN_LOOKUP'] failed.")
     return refusal(503, "Tokens cannot be checked right now; try again shortly.", {"Retry-After": "5"})
+
+
+def _tell(error: Exception, resource: str) -> None:
+    """Tell the log, and who listens in the site, why a token is refused; a flood of them is told of by a number."""
+    if (untold := _limit.untold()) is None:
+        return
+    logger.info("Refused an access token for %s: %s.%s", resource, error, untold)
+    reason = str(getattr(error, "reason", "") or error)
+    known = {"detail": getattr(error, "detail", ""), "issuer": getattr(error, "issuer", "")}
+    for receiver, result in token_refused.send_robust(sender=type(error), reason=reason, resource=resource, **known):
+        if isinstance(result, Exception):
+            logger.error("%r failed.", receiver, exc_info=result)
 
 
 def nobody(resource: str) -> Identity:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from mcpapp import conf
@@ -43,6 +44,29 @@ def check_resources(**_: Any) -> list[CheckMessage]:
             )
         )
     return problems
+
+
+@register
+def check_token_issuers(**_: Any) -> list[CheckMessage]:
+    """Issuers that cannot be understood are named at startup, and so is what their tokens need besides."""
+    from mcpapp.issuers.settings import token_issuers  # which needs loaded settings
+
+    try:
+        if not token_issuers():
+            return []
+        conf.issuer_user()
+    except (ImproperlyConfigured, ImportError, TypeError, ValueError) as error:
+        return [Error(f"MCPAPP['TOKEN_ISSUERS'] cannot be used: {error}", id="mcpapp.E010")]
+    lookup = "mcpapp.issuers.lookup.find_issued_token"
+    if lookup not in conf.token_lookup_paths():
+        return [
+            Error(
+                "MCPAPP['TOKEN_ISSUERS'] is set, and nothing looks their tokens up.",
+                hint=f"Add {lookup!r} to the list in MCPAPP['TOKEN_LOOKUP'].",
+                id="mcpapp.E011",
+            )
+        ]
+    return []
 
 
 @register

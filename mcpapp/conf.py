@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
     from mcpapp.call_log.redaction import Policy
+    from mcpapp.issuers.lookup import FindPerson
     from mcpapp.token_cache import Feed
     from mcpapp.verifier import TokenLookup
 
@@ -37,8 +39,13 @@ def authorization_servers() -> tuple[str, ...]:
 
 def token_lookups() -> tuple[TokenLookup, ...]:
     """Return the async callables that find an access token, in the order they are asked."""
+    return _imported_all(token_lookup_paths())
+
+
+def token_lookup_paths() -> tuple[str, ...]:
+    """Return where they are."""
     value = _setting("TOKEN_LOOKUP", "")
-    return _imported_all((value,) if isinstance(value, str) else tuple(value))
+    return (value,) if isinstance(value, str) else tuple(value)
 
 
 def token_changes() -> Callable[[Callable[[Collection[str] | None], None]], AbstractAsyncContextManager[Feed]] | None:
@@ -134,10 +141,35 @@ def resource_for(host: str) -> str:
 
 
 def authorization_servers_for(resource: str) -> tuple[str, ...]:
-    """Return the issuers to name for a resource: in development the one with the resource's own spelling."""
+    """Return the issuers to name for a resource, in order: the site's, in the resource's own spelling, and the others.
+
+    `TOKEN_ISSUERS_FIRST` turns the two around: many clients take the first that they find.
+    """
+    from mcpapp.issuers.settings import token_issuers  # which reads other settings through this module
+
     netloc = urlsplit(resource).netloc
-    own = tuple(issuer for issuer in authorization_servers() if urlsplit(issuer).netloc == netloc)
-    return own or authorization_servers()
+    spellings = {urlsplit(known).netloc for known in resources()} - {netloc}
+    own = tuple(issuer for issuer in authorization_servers() if urlsplit(issuer).netloc not in spellings)
+    others = tuple(issuer.issuer for issuer in token_issuers() if issuer.announced)
+    first, second = (others, own) if _setting("TOKEN_ISSUERS_FIRST", False) else (own, others)
+    return tuple(dict.fromkeys((*first, *second))) or authorization_servers()
+
+
+def token_issuer_entries() -> tuple[Any, ...]:
+    """Return what is said of other issuers whose access tokens are taken; `mcpapp.issuers.settings` reads it."""
+    return tuple(_setting("TOKEN_ISSUERS", ()))
+
+
+def issuer_user() -> FindPerson:
+    """Return what finds the user that a subject of another issuer is (`mcpapp.issuers`).
+
+    Raises:
+        ImproperlyConfigured: nothing is set.
+    """
+    value = _setting("ISSUER_USER", "")
+    if not value:
+        raise ImproperlyConfigured("MCPAPP['ISSUER_USER'] is not set: nobody says who a subject of an issuer is.")
+    return cast("FindPerson", import_string(value))
 
 
 def metadata_url(resource: str) -> str:

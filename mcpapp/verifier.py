@@ -63,6 +63,14 @@ class InvalidToken(Exception):
     """The token is not accepted; the message is for the log, the client hears `invalid_token` and no more."""
 
 
+class InsufficientScope(Exception):
+    """The token is good and grants nothing here: its client is told which scopes to ask for. A lookup may raise it."""
+
+
+class TokensUncheckable(Exception):
+    """A lookup cannot say now whether the token is good: what it needs for that does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Verified:
     """A token that is good, at least until it expires, for the resources it names."""
@@ -140,7 +148,8 @@ class Verifier:
 
         Raises:
             InvalidToken: unknown, expired, of somebody who may not act, or issued for another resource.
-            TooManyLookups: try again later.
+            InsufficientScope: it grants nothing here.
+            TokensUncheckable, TooManyLookups: try again later.
         """
         found = await self._cache.find(token)
         if found is None:
@@ -159,11 +168,12 @@ class Verifier:
 
 def _may_be_known(token: str) -> bool:
     """Return whether some lookup has to be asked: one may tell a made-up token by its looks (`may_be_known`)."""
-    for lookup in conf.token_lookups():
-        may_be_known: Callable[[str], bool] | None = getattr(lookup, "may_be_known", None)
-        if may_be_known is None or may_be_known(token):
-            return True
-    return False
+    return any(_has_to_be_asked(lookup, token) for lookup in conf.token_lookups())
+
+
+def _has_to_be_asked(lookup: TokenLookup, token: str) -> bool:
+    may_be_known: Callable[[str], bool] | None = getattr(lookup, "may_be_known", None)
+    return may_be_known is None or may_be_known(token)
 
 
 async def _look_up(token: str) -> _Verified | None:
@@ -184,7 +194,7 @@ def first_of(lookups: Sequence[TokenLookup]) -> TokenLookup:
 
     async def find(token: str) -> AccessTokenInfo | None:
         for lookup in lookups:
-            if (info := await lookup(token)) is not None:
+            if _has_to_be_asked(lookup, token) and (info := await lookup(token)) is not None:
                 return info
         return None
 

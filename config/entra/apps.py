@@ -6,11 +6,7 @@ from django.apps import AppConfig
 
 
 class EntraConfig(AppConfig):
-    """Lets allauth find the provider, and registers the system checks."""
+    """Lets allauth find the provider."""
 
     name = "config.entra"
     label = "entra"
-
-    def ready(self) -> None:
-        """Import the checks, which register themselves."""
-        from config.entra import checks  # noqa: F401  (needs loaded settings)

@@ -10,12 +10,11 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from allauth.account.adapter import get_adapter as get_account_adapter
 from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 
-from authapp import account_checks, asserted_access
+from authapp import account_checks, asserted_access, issuer_people
 from authapp.models import IdentityCredential, LinkedIdentity
 from authapp.openid import sealing
 from authapp.transactions import in_transaction
@@ -82,37 +81,19 @@ def _find(claims: Claims) -> LinkedIdentity | None:
 def _identify(claims: Claims, meta: Mapping[str, Any]) -> LinkedIdentity:
     identity = _find(claims)
     if identity is None and settings.ENTRA.create_users:
-        identity = LinkedIdentity.objects.create(
-            user=_make_user(claims), issuer=settings.ENTRA.issuer, subject=claims["oid"], linked_by="entra"
+        identity = issuer_people.create_person(
+            settings.ENTRA.issuer, claims["oid"], _named(claims), meta, by=issuer_people.BY_SIGN_IN
         )
-        asserted_access.record_link(identity, meta, by="entra")
     if identity is None or identity.disabled_at is not None:
         raise Stranger
     return identity
 
 
-def _make_user(claims: Claims) -> Any:
-    """Make an account without a password; its name is a free one like the part of the account's before the @.
-
-    The e-mail address is only noted: Entra does not promise that it is the person's, so it is never called verified.
-    """
-    model = get_user_model()
-    adapter = get_account_adapter()
-    names = [_text(claims, "preferred_username").partition("@")[0], "person"]
-    user = model(**{model.USERNAME_FIELD: adapter.generate_unique_username(names)})
-    first, _, last = _text(claims, "name").partition(" ")
-    for name, value in (("first_name", first), ("last_name", last), ("email", _text(claims, "email"))):
-        if hasattr(user, name):
-            limit = model._meta.get_field(name).max_length  # type: ignore[union-attr]
-            setattr(user, name, value[:limit] if name != "email" else value if len(value) <= (limit or 254) else "")
-    user.set_unusable_password()
-    user.save()
-    return user
-
-
-def _text(claims: Claims, name: str) -> str:
-    value = claims.get(name)
-    return "".join(c for c in value if c.isprintable()).strip() if isinstance(value, str) else ""
+def _named(claims: Claims) -> dict[str, Any]:
+    """Return claims with the two names that Entra only sends where its token configuration says so."""
+    name = claims.get("name")
+    first, _, last = name.partition(" ") if isinstance(name, str) else ("", "", "")
+    return {"given_name": first, "family_name": last} | dict(claims)
 
 
 def _link(user: Any, claims: Claims, meta: Mapping[str, Any]) -> LinkedIdentity:

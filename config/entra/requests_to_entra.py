@@ -13,7 +13,7 @@ from django.conf import settings
 
 SECONDS = 10
 MAXIMUM_BYTES = 256 * 1024
-SCOPES = ("openid", "profile", "email", "offline_access")
+SCOPES = ("openid", "profile", "offline_access")
 _AADSTS = re.compile(r"AADSTS[0-9]{4,8}")
 
 

@@ -77,7 +77,7 @@ def read(*, sign_in: str, sign_up: bool, groups: Any, **values: Any) -> EntraSet
     Raises:
         ImproperlyConfigured: what is wrong, in one sentence.
     """
-    tenant_id, client_id = values["tenant_id"].lower(), values["client_id"].lower()
+    tenant_id, client_id = values["tenant_id"].strip().lower(), values["client_id"].strip().lower()
     if tenant_id in _OF_EVERYBODY:
         raise ImproperlyConfigured(
             f"ENTRA_TENANT_ID must be your own tenant: {values['tenant_id']} lets in {_OF_EVERYBODY[tenant_id]}."
@@ -105,8 +105,27 @@ def read(*, sign_in: str, sign_up: bool, groups: Any, **values: Any) -> EntraSet
     return EntraSettings(**values | changed, sign_in=is_on, groups=groups)
 
 
+def token_issuer(entra: EntraSettings, *, audiences: list[str], accept_roles: bool) -> dict[str, Any]:
+    """Return the entry of `MCPAPP["TOKEN_ISSUERS"]` for the tenant's access tokens.
+
+    Raises:
+        ImproperlyConfigured: nobody said which tenant, or for what its tokens are.
+    """
+    if not entra.tenant_id or not (entra.client_id or audiences):
+        raise ImproperlyConfigured("ENTRA_TOKENS needs ENTRA_TENANT_ID, and ENTRA_CLIENT_ID or ENTRA_AUDIENCES.")
+    return {
+        "profile": "entra",
+        "name": "Microsoft Entra ID",
+        "tenant": entra.tenant_id,
+        "authority": entra.authority,
+        "audiences": audiences or [entra.client_id, f"api://{entra.client_id}"],
+        "create_users": entra.create_users,
+        "accept_roles": accept_roles,
+    }
+
+
 def _authority(text: str) -> str:
-    url = text.rstrip("/")
+    url = text.strip().rstrip("/")
     try:
         parts = urlsplit(url)
         is_plain = parts.scheme == "https" and bool(parts.hostname) and url == f"https://{parts.netloc}"

@@ -37,14 +37,13 @@ def _load(name: str) -> Any:
 class _Commands(TyperGroup):
     """The commands by name: shown by what is said of them above, imported when one is meant."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # Among these typer looks for the one that was meant.
+        self.commands = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
-
-    def get_command(self, ctx: Any, cmd_name: str) -> Any:
-        # For the lists of help and of completion.
-        if cmd_name not in COMMANDS:
-            return None
-        return TyperCommand(cmd_name, help=COMMANDS[cmd_name])
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)

@@ -105,7 +105,12 @@ class Credentials(httpx2.Auth):
     async def http(self) -> httpx2.AsyncClient:
         """The HTTP client for the authorization server, made when it is needed."""
         if self._http is None:
-            self._http = await self._leaving.enter_async_context(http_client(self._options))
+            from mcpapp.client.bounded import HEADERS, bound
+
+            http = http_client(self._options)
+            http.headers.update(HEADERS)
+            http.event_hooks["response"].append(bound)
+            self._http = await self._leaving.enter_async_context(http)
         return self._http
 
     @property

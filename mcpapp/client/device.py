@@ -81,7 +81,7 @@ class DeviceFlow:
         try:
             response = await self._http.post(url, data=form, headers=headers)
             answer = response.json()
-        except (httpx2.TransportError, ValueError):
+        except (httpx2.TransportError, ValueError, RecursionError):
             raise ServerFailure("The authorization server does not answer as it should.", "Try again later.") from None
         if not isinstance(answer, dict) or (response.status_code != 200 and "error" not in answer):
             raise ServerFailure("The authorization server does not answer as it should.", "Try again later.")

@@ -92,6 +92,6 @@ def as_failure(error: BaseException) -> Failure | None:
         told = one_line(str(leaf))
         if isinstance(leaf, MCPError):
             return Failure(f"The server refused: {told}")
-        if isinstance(leaf, ValidationError):
+        if isinstance(leaf, ValidationError | RecursionError):
             return ServerFailure("The server answered something that MCP does not know.", "Check the URL.")
     return None

@@ -12,6 +12,8 @@ from mcpapp.client.urls import is_safe
 if TYPE_CHECKING:
     import httpx2
 
+MAX_TOKEN_LENGTH = 32 * 1024
+
 
 def client_authentication(client: dict[str, Any]) -> tuple[dict[str, str], dict[str, str]]:
     """Return the form parameters and the headers by which a client names and authenticates itself.
@@ -32,6 +34,11 @@ def client_authentication(client: dict[str, Any]) -> tuple[dict[str, str], dict[
     return {"client_id": client_id}, {}
 
 
+def is_token(value: Any) -> bool:
+    """Return whether something can be sent as a token: visible ASCII (RFC 6749 A.12, A.17), of a bearable length."""
+    return isinstance(value, str) and 0 < len(value) <= MAX_TOKEN_LENGTH and value.isascii() and value.isprintable()
+
+
 def take_tokens(sign_in: SignIn, answer: dict[str, Any], asked_scope: str = "") -> None:
     """Put a token response into a sign-in; what it leaves out stays as it was (RFC 6749 5.1 and 6)."""
     expires_in = answer.get("expires_in")
@@ -39,6 +46,8 @@ def take_tokens(sign_in: SignIn, answer: dict[str, Any], asked_scope: str = "") 
     sign_in.expires_at = time.time() + float(expires_in) if known and expires_in is not None else None
     kept = {"refresh_token": sign_in.refresh_token, "scope": asked_scope or " ".join(sign_in.scopes)}
     names = ("access_token", "refresh_token", "scope", "token_type")
+    if not is_token(answer.get("refresh_token")):
+        answer = {**answer, "refresh_token": None}
     sign_in.tokens = {name: answer.get(name) or kept.get(name) for name in names if answer.get(name) or kept.get(name)}
 
 
@@ -66,10 +75,10 @@ async def refresh(http: httpx2.AsyncClient, sign_in: SignIn) -> bool:
         raise ServerFailure(f"The authorization server answered {response.status_code}.", "Try again later.")
     try:
         answer = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         answer = {}
     if isinstance(answer, dict):
-        if response.status_code == 200 and isinstance(answer.get("access_token"), str):
+        if response.status_code == 200 and is_token(answer.get("access_token")):
             take_tokens(sign_in, answer)
             return True
         if answer.get("error") in ("invalid_client", "unauthorized_client"):
@@ -109,7 +118,7 @@ async def name_of(http: httpx2.AsyncClient, sign_in: SignIn) -> str:
     try:
         response = await http.get(endpoint, headers={"Authorization": f"Bearer {sign_in.access_token}"})
         answer = response.json()
-    except (httpx2.TransportError, ValueError):
+    except (httpx2.TransportError, ValueError, RecursionError):
         return ""
     if response.status_code != 200 or not isinstance(answer, dict):
         return ""

@@ -19,7 +19,7 @@ from mcpapp.client.device import GRANT_TYPE, DeviceFlow, refused
 from mcpapp.client.failures import SignInFailure
 from mcpapp.client.loopback import Loopback
 from mcpapp.client.options import Options
-from mcpapp.client.refreshing import client_authentication, take_tokens
+from mcpapp.client.refreshing import client_authentication, is_token, take_tokens
 from mcpapp.client.sdk import (
     LATEST_HANDSHAKE_VERSION,
     AuthorizationCodeResult,
@@ -154,7 +154,7 @@ class _PersonFlow:
         await response.aread()
         try:
             document = response.json()
-        except ValueError:
+        except (ValueError, RecursionError):
             return
         if isinstance(document, dict) and "token_endpoint" in document and "issuer" in document:
             self._metadata = document
@@ -260,7 +260,7 @@ class _PersonFlow:
         self._keep(self._kept)
 
     def _take(self, answer: dict[str, Any], scope: str) -> None:
-        if not isinstance(answer.get("access_token"), str) or not answer["access_token"]:
+        if not is_token(answer.get("access_token")):
             raise SignInFailure("The authorization server gave no token.", "Tell those who run it.")
         context = self._sdk.context
         self._kept.tokens = {}

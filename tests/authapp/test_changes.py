@@ -31,7 +31,13 @@ from tests.mcpapp.helpers import make_token
 pytestmark = pytest.mark.anyio
 
 Token = get_access_token_model()
-TABLES = {"oauth2_provider_accesstoken", "auth_user", "authapp_application", "authapp_connection"}
+TABLES = {
+    "oauth2_provider_accesstoken",
+    "auth_user",
+    "authapp_application",
+    "authapp_connection",
+    "authapp_linkedidentity",
+}
 
 
 class Forgotten(list[Any]):

@@ -15,7 +15,7 @@ from tests.bench.processes import ServerProcess, uvicorn
 from tests.bench.site import ERAS, Call
 
 NEW, OLDER = ERAS
-SDK, WARM, OPEN, COLD, ORM = "sdk", "warm", "open", "cold", "orm"
+SDK, WARM, LOGGED, OPEN, COLD, ORM = "sdk", "warm", "logged", "open", "cold", "orm"
 FASTMCP, V1_STATELESS, V1_SHARED = "fastmcp", "ts1-stateless", "ts1-shared"
 V1_SESSIONS, V2 = "ts1-sessions", "ts2"
 SDK_JSON = "sdk-json"
@@ -102,6 +102,14 @@ def contenders(tokens: list[str], peers: Peers | None) -> list[Contender]:
             "as `uvicorn config.asgi:application` serves it; the token is kept after its first call",
             lambda workers: uvicorn(ours, workers),
             [token],
+        ),
+        Contender(
+            LOGGED,
+            "ours, each call logged",
+            "the same, with `CALL_LOG` on, as it is by default",
+            lambda workers: uvicorn(ours, workers),
+            [token],
+            environment={"CALL_LOG": "true"},
         ),
         Contender(
             OPEN,

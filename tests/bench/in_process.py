@@ -13,8 +13,8 @@ from typing import Any
 from tests.bench import site
 from tests.bench.site import ERAS, Call, progress
 
-PLAIN, OPEN, KEPT, COLD = "plain SDK", "no authentication", "kept", "looked up"
-NAMES = (PLAIN, OPEN, KEPT, COLD)
+PLAIN, OPEN, KEPT, COLD, LOGGED = "plain SDK", "no authentication", "kept", "looked up", "kept and logged"
+NAMES = (PLAIN, OPEN, KEPT, COLD, LOGGED)
 
 CallFigures = dict[tuple[str, str], list[float]]
 """Microseconds of CPU of a call, by era and name, one for each round; those of a round belong together."""
@@ -30,12 +30,22 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
         return runner.run(coroutine)
 
 
-async def cost(work: Callable[[], Awaitable[Any]], count: int, clock: Callable[[], float] = time.process_time) -> float:
-    """Return the microseconds of CPU of this process for each of `count` repetitions, or of another clock."""
+async def cost(
+    work: Callable[[], Awaitable[Any]],
+    count: int,
+    clock: Callable[[], float] = time.process_time,
+    after: Callable[[], Awaitable[Any]] | None = None,
+) -> float:
+    """Return the microseconds of CPU of this process for each of `count` repetitions, or of another clock.
+
+    What is to be done `after` all of them counts as theirs.
+    """
     gc.collect()
     before = clock()
     for _ in range(count):
         await work()
+    if after is not None:
+        await after()
     return (clock() - before) / count * 1e6
 
 
@@ -75,6 +85,7 @@ async def our_server() -> AsyncIterator[Any]:
 async def measure_calls(token: str, rounds: int, count: int) -> CallFigures:
     """Return what a call costs: plain, without authentication, with a kept token, with one that is looked up."""
     import mcpapp.asgi
+    from mcpapp.call_log.writer import CallLog
 
     figures: CallFigures = {(era, name): [] for era in ERAS for name in NAMES}
     authenticate = mcpapp.asgi.authenticate
@@ -87,10 +98,17 @@ async def measure_calls(token: str, rounds: int, count: int) -> CallFigures:
         async def constant(*_: Any) -> Any:
             return identity
 
+        log = CallLog()
+        await stack.enter_async_context(log.running())
+
         async def one(name: str, call: Call) -> None:
             if name == COLD:
                 verifier._cache.forget(None)
             await call.send(plain if name == PLAIN else application)
+
+        async def written() -> None:
+            while log.waiting:  # noqa: ASYNC110  (nobody tells)
+                await asyncio.sleep(0.01)
 
         try:
             mcpapp.asgi.authenticate = constant
@@ -101,8 +119,9 @@ async def measure_calls(token: str, rounds: int, count: int) -> CallFigures:
                     turn = number % len(NAMES)
                     for name in (*NAMES[turn:], *NAMES[:turn]):
                         mcpapp.asgi.authenticate = constant if name == OPEN else authenticate
+                        application.call_log = log if name == LOGGED else None
                         repetitions = count if number else max(count // 4, 1)
-                        figure = await cost(lambda name=name, call=call: one(name, call), repetitions)
+                        figure = await cost(lambda name=name, call=call: one(name, call), repetitions, after=written)
                         if number:  # the first warms
                             figures[era, name].append(figure)
                 progress(f"calls in process: round {number} of {rounds}")

@@ -42,6 +42,7 @@ def environment(database: str) -> dict[str, str]:
         "PUBLIC_URL": PUBLIC_URL,  # any https address will do: nothing here asks for it
         "ALLOWED_HOSTS": "127.0.0.1",
         "SECRET_KEY": secrets.token_urlsafe(64),
+        "CALL_LOG": "false",  # none of the others keeps one; what it costs is measured by itself
     }
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tests.bench import flood, in_process, lookups, processes, site
 from tests.bench.in_process import our_server, run
+from tests.bench.issued import measure_issued
 from tests.bench.site import ERAS, Call
 
 # --- A crowd ----------------------------------------------------------------------------------------------
@@ -42,11 +43,14 @@ def main() -> None:
     parser.add_argument("--flood-seconds", type=float, default=4, help="seconds of each part of the flood of servers")
     parser.add_argument("--rate", type=int, default=10_000, help="made-up tokens a second that the flood aims at")
     parser.add_argument(
-        "--only", choices=("calls", "lookups", "crowd", "refusals", "flood"), nargs="*", help="these parts alone"
+        "--only",
+        choices=("calls", "issued", "lookups", "crowd", "refusals", "flood"),
+        nargs="*",
+        help="these parts alone",
     )
     options = parser.parse_args()
     processes.require_proc()
-    parts = options.only or ["calls", "crowd", "refusals", "flood", "lookups"]
+    parts = options.only or ["calls", "issued", "crowd", "refusals", "flood", "lookups"]
     with site.own_site(os.environ.get("DATABASE_URL", "")) as folder:
         measure(parts, options, folder)
 
@@ -59,6 +63,8 @@ def measure(parts: list[str], options: argparse.Namespace, folder: Path) -> None
     print(f"Database: {connection.vendor}")
     if "calls" in parts:
         in_process.tell(run(in_process.measure_calls(tokens[0], options.rounds, options.count)))
+    if "issued" in parts:
+        run(measure_issued(tokens[0], options.rounds, options.count))
     if "crowd" in parts:
         run(measure_crowd(tokens[0]))
     if "refusals" in parts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from mcpapp.client.arguments import ArgumentProblems, from_pairs, problems_of, signature
 from mcpapp.client.files import file_stem
 from mcpapp.client.visible import as_json, gutter, one_line, visible
+from tests.star.shell import Shell
 
 
 def schema(**properties: Any) -> dict[str, Any]:
@@ -112,3 +114,10 @@ def test_names_of_files_are_ours() -> None:
     assert file_stem("con") == "_con"
     assert file_stem("张") == "file"
     assert len(file_stem("x" * 1000)) == 60
+
+
+def test_a_command_that_is_typed_wrong_is_told_the_nearest_one(tmp_path: Path) -> None:
+    done = Shell(tmp_path).star("lgin")
+    assert done.returncode == 2
+    assert "Did you mean 'login'?" in done.stderr
+    assert done.stdout == ""

@@ -10,19 +10,21 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import anyio
 import httpx2
 import pytest
+from mcp_types import Tool
 
 from mcpapp.client.chat.consent import Consent, Policy
 from mcpapp.client.chat.links import Link
 from mcpapp.client.chat.loop import Conversation
 from mcpapp.client.chat.model import Model, ModelFailure
 from mcpapp.client.chat.providers import Endpoint, open_client
-from mcpapp.client.chat.screen import Screen, finished_blocks
-from mcpapp.client.chat.toolbox import collect, model_name
+from mcpapp.client.chat.screen import LiveScreen, Screen, finished_blocks
+from mcpapp.client.chat.toolbox import ChatTool, collect, model_name
 from mcpapp.client.chat.transcript import Transcript, resume
 from mcpapp.client.chat.usage import Prices
 from mcpapp.client.failures import UsageFailure
@@ -81,7 +83,12 @@ class Chats:
 
     @asynccontextmanager
     async def __call__(
-        self, person: Person | None = None, policy: Policy = Policy.DESTRUCTIVE, silence: float = 20, **options: Any
+        self,
+        person: Person | None = None,
+        policy: Policy = Policy.DESTRUCTIVE,
+        silence: float = 20,
+        verbose: bool = False,
+        **options: Any,
     ) -> AsyncIterator[Conversation]:
         endpoint = Endpoint("test", self.api.url, timeout=silence)
         async with open_client(endpoint) as client, anyio.create_task_group() as group:
@@ -89,7 +96,9 @@ class Chats:
             toolbox = await collect([link], result_limit=1000)
             model = Model(client, "test", self.told.append)
             try:
-                yield Conversation(model, toolbox, Consent(policy, person), Screen(), self.transcript, **options)
+                yield Conversation(
+                    model, toolbox, Consent(policy, person), Screen(verbose=verbose), self.transcript, **options
+                )
             finally:
                 link.close()
 
@@ -181,6 +190,30 @@ async def test_a_malformed_call_is_told_to_the_model(chats: Chats, name: str, ar
     for call in chats.api.requests[1].messages[2]["tool_calls"]:
         assert call["function"]["name"], "an endpoint refuses a history with a name that is none"
         json.loads(call["function"]["arguments"])
+
+
+async def test_how_far_a_call_is_is_shown_and_moves_no_cursor(chats: Chats, capsys: pytest.CaptureFixture[str]) -> None:
+    chats.api.turns = [calls(("count", {})), says("Done.")]
+    async with chats(verbose=True) as conversation:
+        await conversation.answer("Count.")
+    told = capsys.readouterr().err
+    assert "… count: 50% step 1\\x1b[2J" in told
+    assert "… count: 100% step 2\\x1b[2J" in told
+
+
+def test_on_a_terminal_it_is_beside_the_spinner_and_on_none_it_is_not_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    tool = ChatTool("count", cast(Any, SimpleNamespace(label="here")), Tool(name="count", input_schema={}))
+    screen = LiveScreen()
+    screen.waiting("Calling")
+    screen.progress(tool, 3, 4, "almost")
+    assert screen._status is not None
+    assert str(screen._status.status) == "count: 75% almost"
+    screen.stop_waiting()
+    screen.progress(tool, 4, 4, "nobody waits any more")
+    Screen().progress(tool, 4, 4, "no terminal")
+    assert "nobody waits" not in capsys.readouterr().err
 
 
 async def test_a_result_is_bounded_and_says_so(chats: Chats) -> None:

@@ -17,8 +17,19 @@ import pytest
 
 from tests.clients.desk import Desk
 from tests.clients.person import Person
+from tests.conftest import LiveServer
 from tests.star.program import Star
 
+MADE_BY_HAND = """
+from authapp.models import Application
+made = Application.objects.create(
+    name="Made by hand",
+    client_type=Application.CLIENT_PUBLIC,
+    redirect_uris="http://127.0.0.1/callback",
+    authorization_grant_type=Application.GRANT_AUTHORIZATION_CODE,
+)
+print(made.client_id)
+"""
 LOGIN = [
     "POST /star",
     "GET /.well-known/oauth-protected-resource/star",
@@ -152,6 +163,21 @@ def test_more_scopes_can_be_asked_for(star: Star, url: str, desk: Desk) -> None:
     (visit,) = desk.visits()
     assert {"mcp:tools", "openid", "email"} <= scopes_asked(visit)
     assert "who: " in done.stderr, "the server tells who it is"
+
+
+def test_a_client_that_the_owner_made_is_used_and_none_is_registered(
+    star: Star, url: str, prepared_server: LiveServer, desk: Desk
+) -> None:
+    """`--client-id`, for servers that register none; the port is free to choose (RFC 8252 7.3)."""
+    client_id = prepared_server.manage("shell", "--no-imports", "--command", MADE_BY_HAND).strip()
+    done = star("login", url, "--client-id", client_id, "--verbose")
+    assert "POST /o/register/" not in star.steps(done.stderr)
+    assert f"as client: {client_id}" in done.stderr
+    (visit,) = desk.visits()
+    assert parse_qs(urlsplit(visit).query)["client_id"] == [client_id]
+    assert json.loads(star("call", url, "protected-data").stdout)["client"] == "Made by hand"
+    # Another client's sign-in is not taken for this one's.
+    star("call", url, "protected-data", "--client-id", "another", "--timeout", "1", code=3)
 
 
 class Waiting:

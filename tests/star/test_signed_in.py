@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -57,10 +58,39 @@ def test_everything_works_at_a_server_of_fastmcp(star: Star, fast: str, desk: De
     assert star("resources", "read", fast, "test://note").stdout == "noted\n"
     assert star("resources", "list", fast).stdout.startswith("test://note\t")
     assert star("prompts", "get", fast, "greet", "name=Ada").stdout == "user:\nHello Ada\n"
-    assert len(desk.visits()) == 1
+    before = star.content()["tokens"]["access_token"]
+    star.change(expires_at=time.time() - 1)
+    assert json.loads(star("call", fast, "scopes", "word=r").stdout) == ["r", "read"]
+    assert star.content()["tokens"]["access_token"] != before
+    assert len(desk.visits()) == 1, "the refresh asked nobody"
     star("logout", fast)
     assert star.kept() == []
     assert json.loads(star("call", fast, "scopes", "word=y").stdout) == ["y", "read"]
+    assert len(desk.visits()) == 2
+
+
+@pytest.fixture
+def sdk_example(tmp_path: Path) -> Iterator[str]:
+    with running("tests.star.sdk_oauth_server", log=tmp_path / "log") as port:
+        yield f"http://127.0.0.1:{port}/mcp"
+
+
+def test_everything_works_at_a_server_of_the_sdk_with_the_sdks_authorization_server(
+    star: Star, sdk_example: str, desk: Desk
+) -> None:
+    assert star("ping", sdk_example).stdout.startswith("sdk-example 7.8.9 answered in ")
+    assert star("tools", sdk_example).stdout == "scopes\tReturn a word and what was granted.\tword: string\t?\n"
+    assert json.loads(star("call", sdk_example, "scopes", "word=x").stdout) == ["x", "user"]
+    before = star.content()["tokens"]
+    star.change(expires_at=time.time() - 1)
+    assert json.loads(star("call", sdk_example, "scopes", "word=y").stdout) == ["y", "user"]
+    after = star.content()["tokens"]
+    assert before["access_token"] != after["access_token"]
+    assert before["refresh_token"] != after["refresh_token"]
+    assert len(desk.visits()) == 1, "the refresh asked nobody"
+    star("logout", sdk_example)
+    assert star.kept() == []
+    assert json.loads(star("call", sdk_example, "scopes", "word=z").stdout) == ["z", "user"]
     assert len(desk.visits()) == 2
 
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-from mcp.server.mcpserver import Image, MCPServer
+from mcp.server.mcpserver import Context, Image, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.server.mcpserver.resolve import Elicit, ElicitationResult, Resolve
 from mcp_types import ToolAnnotations
@@ -96,6 +96,14 @@ async def meet(name: str) -> str:
     else:
         _met.set()
     return f"{name} met the other"
+
+
+@server.tool(annotations=READ)
+async def count(context: Context) -> str:  # type: ignore[type-arg]
+    """Tell how far it is."""
+    for number in (1, 2):
+        await context.report_progress(number, 2, f"step {number}\x1b[2J")
+    return "counted"
 
 
 @server.tool(annotations=READ)

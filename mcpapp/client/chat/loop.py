@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -182,7 +183,7 @@ class Conversation:
         async with limit:
             started = time.monotonic()
             try:
-                outcome = await self.toolbox.call(one.tool, one.arguments)
+                outcome = await self.toolbox.call(one.tool, one.arguments, partial(self._progress, one.tool))
             except Failure as failure:
                 # The others go on to their end; the person hears of it afterwards.
                 outcome = Outcome(f"The call could not be made: {failure}", True)
@@ -199,6 +200,9 @@ class Conversation:
             is_error=outcome.is_error,
             seconds=round(seconds, 3),
         )
+
+    async def _progress(self, tool: ChatTool, progress: float, total: float | None, message: str | None) -> None:
+        self.screen.progress(tool, progress, total, message or "")
 
     def _answer_open(self, ids: list[str]) -> None:
         for call_id in ids:

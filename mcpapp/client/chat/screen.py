@@ -60,6 +60,15 @@ class Screen:
         written = json.dumps(arguments, ensure_ascii=False) if arguments else ""
         self.note(f"→ {self._named(tool)} {one_line(written[:2000], 300)}".rstrip())
 
+    def progress(self, tool: ChatTool, progress: float, total: float | None, message: str) -> None:
+        """Show how far a call is, where something shows that it takes its time."""
+        if self.verbose:
+            self.note(f"… {self._progress(tool, progress, total, message)}")
+
+    def _progress(self, tool: ChatTool, progress: float, total: float | None, message: str) -> str:
+        share = f"{min(max(progress / total, 0), 1):.0%}" if total and total > 0 else f"{progress:g}"
+        return f"{self._named(tool)}: {share} {one_line(message[:500], 80)}".rstrip()
+
     def called(self, tool: ChatTool, outcome: Outcome, seconds: float) -> None:
         """Show what came of it."""
         sign = "✗" if outcome.is_error else "✓"
@@ -121,6 +130,11 @@ class LiveScreen(Screen):
         self.stop_waiting()
         self._status = console.err.status(f"{what}…")
         self._status.start()
+
+    def progress(self, tool: ChatTool, progress: float, total: float | None, message: str) -> None:
+        """Show how far a call is beside the spinner."""
+        if self._status:
+            self._status.update(self._progress(tool, progress, total, message))
 
     def stop_waiting(self) -> None:
         """Take the spinner away."""

@@ -16,6 +16,7 @@ from mcpapp.client.visible import visible
 
 if TYPE_CHECKING:
     from mcp.client import Client
+    from mcp.shared.dispatcher import ProgressFnT
     from mcp_types import Tool
 
     from mcpapp.client.chat.links import Link
@@ -91,8 +92,8 @@ class Toolbox:
         known = ", ".join(self.tools) or "none"
         raise BadCallError(f"There is no tool of that name. These exist: {known}")
 
-    async def call(self, tool: ChatTool, arguments: dict[str, Any]) -> Outcome:
-        """Call a tool; what goes wrong at the server is told to the model as well.
+    async def call(self, tool: ChatTool, arguments: dict[str, Any], progress: ProgressFnT | None = None) -> Outcome:
+        """Call a tool; what goes wrong at the server is told to the model as well. `progress` hears how far it is.
 
         Raises: SignInFailure.
         """
@@ -100,7 +101,7 @@ class Toolbox:
 
         try:
             client = await tool.link.client()
-            result = await client.call_tool(tool.tool.name, arguments)
+            result = await client.call_tool(tool.tool.name, arguments, progress_callback=progress)
         except Exception as error:
             is_closed = getattr(error, "code", None) == CONNECTION_CLOSED
             failure = await tool.link.why_it_broke() if is_closed else as_failure(error)

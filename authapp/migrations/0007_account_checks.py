@@ -8,7 +8,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     dependencies = [
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
-        ("authapp", "0005_more_ways_in"),
+        ("authapp", "0006_watch_identities"),
     ]
 
     operations = [

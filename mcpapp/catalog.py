@@ -1,0 +1,80 @@
+"""The tools that a consent would open, for a page that asks for it (`AUTHAPP["TOOL_CATALOG"]`)."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from asgiref.sync import async_to_sync
+
+from mcpapp.access import Decision, decide_all
+from mcpapp.database import own_connections
+from mcpapp.identity import Identity
+from mcpapp.registry import ToolDefinition, discover
+from mcpapp.verifier import with_implied
+
+Effect = Literal["read", "write", "destructive"]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedTool:
+    """A tool, as a person reads of it."""
+
+    name: str
+    title: str
+    description: str
+    """The first paragraph of it."""
+    effect: Effect
+    scopes: frozenset[str]
+    """All of them are needed; none for what everybody may use."""
+
+
+def tools_for(user: Any, scopes: Collection[str], resource: str) -> list[ListedTool]:
+    """Return the tools that a person could use with scopes, by effect and name, the harmless ones first.
+
+    What the person may not use, whatever they consent to, is left out.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    definitions = list(discover().tools.values())
+    identity = Identity(
+        user=user,
+        user_id=user.pk,
+        client_id="",
+        client_name="",
+        scopes=with_implied(scopes),
+        resource=resource,
+        expires_at=int(time.time()) + 60,
+    )
+    decisions = async_to_sync(_decided)([definition.access for definition in definitions], identity)
+    allowed = [one for one, decision in zip(definitions, decisions, strict=True) if decision is Decision.ALLOWED]
+    order: list[Effect] = ["read", "write", "destructive"]
+    listed = [_listed(definition) for definition in allowed]
+    return sorted(listed, key=lambda tool: (order.index(tool.effect), tool.name))
+
+
+async def _decided(accesses: list[Any], identity: Identity) -> list[Decision]:
+    async with own_connections():
+        return await decide_all(accesses, identity)
+
+
+def _listed(definition: ToolDefinition) -> ListedTool:
+    return ListedTool(
+        name=definition.name,
+        title=definition.title or "",
+        description=(definition.description or inspect.getdoc(definition.function) or "").strip().partition("\n\n")[0],
+        effect=effect_of(definition),
+        scopes=definition.access.scopes,
+    )
+
+
+def effect_of(definition: ToolDefinition) -> Effect:
+    """Return what a tool may do to a site, as its author says."""
+    hints = definition.annotations
+    if hints.read_only_hint:
+        return "read"
+    return "destructive" if hints.destructive_hint else "write"
