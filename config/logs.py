@@ -2,9 +2,17 @@
 
 from typing import Any
 
+from django.core.exceptions import ImproperlyConfigured
+
 
 def settings(level: str) -> dict[str, Any]:
-    """Return Django's LOGGING; `level` is that of our own apps."""
+    """Return Django's LOGGING; `level` is that of our own apps.
+
+    Raises:
+        ImproperlyConfigured: there is no such level.
+    """
+    if level not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+        raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL.")
     return {
         "version": 1,
         "disable_existing_loggers": False,

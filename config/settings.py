@@ -179,7 +179,6 @@ ACCOUNT_RATE_LIMITS = {"login": "300/m/ip"}
 ACCOUNT_FORMS = {"login": "config.accounts.LoginForm", "reset_password": "config.accounts.ResetPasswordForm"}
 
 SOCIALACCOUNT_ADAPTER = "config.entra.adapter.SocialAccountAdapter"
-SOCIALACCOUNT_EMAIL_AUTHENTICATION = SOCIALACCOUNT_STORE_TOKENS = False
 ENTRA = entra.read(
     tenant_id=env.str("ENTRA_TENANT_ID", default=""),
     client_id=env.str("ENTRA_CLIENT_ID", default=""),
@@ -395,7 +394,4 @@ SILENCED_SYSTEM_CHECKS = [
 
 # --- Logging -----------------------------------------------------------------------------------------------
 
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
-if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-    raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL.")
-LOGGING = logs.settings(LOG_LEVEL)
+LOGGING = logs.settings(env.str("LOG_LEVEL", default="INFO").upper())
