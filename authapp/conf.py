@@ -250,6 +250,26 @@ def asserted_token_seconds() -> int:
     return int(_setting("ASSERTED_TOKEN_SECONDS", 3600))
 
 
+def account_check() -> Callable[[Any], bool | None] | None:
+    """Return what says whether a user's account still counts where it comes from, None where nobody is asked.
+
+    It answers True, False for an account that has ended, or None when that cannot be known now.
+    """
+    path = _setting("ACCOUNT_CHECK", "")
+    found: Callable[[Any], bool | None] | None = import_string(path) if path else None
+    return found
+
+
+def account_check_seconds() -> int:
+    """Return how often it is asked about one person, in seconds."""
+    return int(_setting("ACCOUNT_CHECK_SECONDS", 3600))
+
+
+def account_check_grace_seconds() -> int:
+    """Return for how many seconds clients go on while it cannot be known."""
+    return int(_setting("ACCOUNT_CHECK_GRACE_SECONDS", 24 * 3600))
+
+
 def introspecting_clients() -> frozenset[str]:
     """Return the identifiers of confidential clients that are resource servers and may ask about any token."""
     return frozenset(_setting("INTROSPECTING_CLIENTS", ()))

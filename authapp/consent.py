@@ -22,7 +22,7 @@ from oauth2_provider.views import AuthorizationView
 from oauth2_provider.views.mixins import OAuthLibMixin
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import audit, client_hosts, conf, narrowing, redirect_uris, sign_in
+from authapp import account_checks, audit, client_hosts, conf, narrowing, redirect_uris, sign_in
 from authapp.models import Application, Connection
 from authapp.oauthlib_core import with_issuer
 from authapp.openid import authentication
@@ -52,6 +52,8 @@ class ConsentView(AuthorizationView):
             self._authorization = self._check(request)
         except OAuthToolkitError as error:
             return private(self.error_response(error, self.application))
+        if account_checks.must_sign_in_anew(request):
+            return private(self._sign_in_anew())
         response: HttpResponse = super().dispatch(request, *args, **kwargs)
         return private(response, script=True)
 
@@ -123,6 +125,11 @@ class ConsentView(AuthorizationView):
         page = conf.sign_up_url() if "create" in self._wishes.prompt else self.get_login_url()
         return sign_in.redirect(self.request, page, self._wishes)
 
+    def _sign_in_anew(self) -> HttpResponse:
+        if self._wishes.silent:
+            return self._refuse("login_required", "The person signed in too long ago.")
+        return sign_in.redirect(self.request, conf.reauthenticate_url(), self._wishes)
+
     def get(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show the consent page, unless this very consent is remembered.
 
@@ -131,9 +138,7 @@ class ConsentView(AuthorizationView):
         wishes, application = self._wishes, self.application
         assert application is not None  # noqa: S101  (_check sets it or raises)
         if wishes.sign_in_anew(request):
-            if wishes.silent:
-                return self._refuse("login_required", "The person signed in too long ago.")
-            return sign_in.redirect(request, conf.reauthenticate_url(), wishes)
+            return self._sign_in_anew()
         if wishes.silent and authentication.is_for_another(request):
             return self._refuse("login_required", "Another person is signed in.")
         remembered = sign_in.consent_is_remembered(request.user, application, *self._authorization)

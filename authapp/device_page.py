@@ -13,6 +13,7 @@ from django.contrib.auth.decorators import login_not_required
 from django.contrib.auth.views import redirect_to_login
 from django.core import signing
 from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import resolve_url
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
@@ -22,7 +23,7 @@ from django.utils.translation import gettext as _
 from django.views.generic import View
 from oauth2_provider.scopes import get_scopes_backend
 
-from authapp import audit, client_hosts, conf, qr_codes, throttling, user_agents, user_codes
+from authapp import account_checks, audit, client_hosts, conf, qr_codes, throttling, user_agents, user_codes
 from authapp.device_authorization import complete_uri
 from authapp.models import Application, Connection, DeviceAuthorization
 from authapp.pages import private
@@ -42,6 +43,8 @@ class DeviceView(View):
         """Be nowhere while the flow is off; keep every page out of caches and frames."""
         if not conf.device_flow():
             raise Http404("The device flow is off.")
+        if account_checks.must_sign_in_anew(request):
+            return private(redirect_to_login(_page_of(None), resolve_url(conf.reauthenticate_url())))
         response: HttpResponse = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
         return private(response)
 

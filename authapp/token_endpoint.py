@@ -18,7 +18,7 @@ from oauth2_provider.signals import app_authorized
 from oauth2_provider.views import RevokeTokenView as DOTRevokeTokenView
 from oauth2_provider.views import TokenView as DOTTokenView
 
-from authapp import client_assertions, conf, trusted_issuers
+from authapp import account_checks, client_assertions, conf, trusted_issuers
 from authapp.errors import error_response, no_store
 from authapp.models import Application
 from authapp.oauthlib_core import basic_client_id
@@ -43,6 +43,14 @@ class FormEndpoint:
         if request.POST.get("grant_type") == conf.JWT_BEARER:
             trusted_issuers.refresh_keys(request.POST.get("assertion", ""))
         client_assertions.refresh_keys(request)
+        if request.POST.get("grant_type") == "refresh_token" and (
+            seconds := account_checks.before_refresh(request.POST.get("refresh_token", ""), request.META)
+        ):
+            # RFC 6749 §5.2 has no code for it. With `invalid_grant` clients would throw away a refresh token that may
+            # be good again in a minute; this code is its §4.1.2.1's, and HTTP's own says when to come back.
+            refused = error_response("temporarily_unavailable", "Whether the account is still good is not known now.")
+            refused.status_code, refused["Retry-After"] = 503, str(seconds)
+            return refused
         # A code or refresh token is locked, used and replaced in one transaction: of parallel requests with the same
         # one, each sees what the other did. An error answer commits too: it may have revoked a family.
         response: HttpResponse = in_transaction(

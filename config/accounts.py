@@ -6,9 +6,15 @@ from urllib.parse import urlsplit
 from allauth.account.adapter import DefaultAccountAdapter
 from allauth.account.authentication import get_authentication_records
 from allauth.account.forms import LoginForm as AllauthLoginForm
+from allauth.account.forms import ResetPasswordForm as AllauthResetPasswordForm
 from django.conf import settings
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
+from django.utils.translation import gettext as _
+
+from authapp.accounts import is_powerful
+from config.entra import people
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -23,6 +29,34 @@ class AccountAdapter(DefaultAccountAdapter):
         own = {urlsplit(public_url).netloc for public_url in settings.PUBLIC_URLS}
         return url_has_allowed_host_and_scheme(url, allowed_hosts=own, require_https=settings.IS_HTTPS)
 
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        """Return the user of a name and a password, none but staff where people sign in with Entra alone.
+
+        Who it is not for hears what a wrong password hears: nobody learns whether it was right.
+        """
+        user = super().authenticate(request, **credentials)
+        return user if user is None or not settings.ENTRA.only or is_powerful(user) else None
+
+    def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
+        """Add Entra for who is linked to an account of the tenant, and leave out a password that does not count."""
+        methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
+        if settings.ENTRA.only and not is_powerful(user):
+            methods = [method for method in methods if method["id"] != "reauthenticate"]
+        if settings.ENTRA.sign_in and user.is_authenticated and people.of(user):
+            url = reverse("entra_reauthenticate")
+            methods.append({"id": "entra", "description": _("Sign in with Microsoft"), "url": url})
+        return methods
+
+
+class ResetPasswordForm(AllauthResetPasswordForm):
+    """django-allauth's form; who has no password gets none by mail: they sign in in another way, which may end."""
+
+    def clean_email(self) -> str:
+        """Look for people with a password alone."""
+        email = str(super().clean_email())
+        self.users: list[Any] = [user for user in self.users if user.has_usable_password()]
+        return email
+
 
 class LoginForm(AllauthLoginForm):
     """django-allauth's form; it offers to reset a password only where the site can send mail."""
@@ -33,6 +67,14 @@ class LoginForm(AllauthLoginForm):
             self.fields["password"].help_text = ""
         if self.request is not None and (hint := self.request.GET.get("login_hint")):
             self.fields["login"].initial = hint[:150]
+
+
+def passwords_are_offered(request: HttpRequest) -> bool:
+    """Return whether the sign-in page has a form for a password: with ENTRA_ONLY on the way to the admin alone."""
+    if not settings.ENTRA.only:
+        return True
+    next_url = request.POST.get("next") or request.GET.get("next") or ""
+    return next_url.startswith(reverse("admin:index"))
 
 
 def authenticated_at(request: HttpRequest) -> float | None:

@@ -5,7 +5,14 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
+from config.accounts import passwords_are_offered
+
 
 def site(request: HttpRequest) -> dict[str, Any]:
-    """Return the site's name and whether visitors may make an account."""
-    return {"site_name": settings.SITE_NAME, "signup_is_open": settings.ALLOW_SIGNUP}
+    """Return the site's name, whether visitors may make an account, and how people sign in."""
+    return {
+        "site_name": settings.SITE_NAME,
+        "signup_is_open": settings.ALLOW_SIGNUP,
+        "entra_is_on": settings.ENTRA.sign_in,
+        "passwords_are_offered": passwords_are_offered(request),
+    }

@@ -42,23 +42,6 @@ def choice(text: str, name: str, choices: tuple[str, ...]) -> str:
     return text
 
 
-def entra_tokens(
-    *, tenant: str, client_id: str, authority: str, audiences: list[str], create_users: bool, accept_roles: bool
-) -> dict[str, Any]:
-    """Return the entry of MCPAPP["TOKEN_ISSUERS"] for access tokens of one tenant of Microsoft Entra ID."""
-    if not tenant or not (client_id or audiences):
-        raise ImproperlyConfigured("ENTRA_TOKENS needs ENTRA_TENANT_ID, and ENTRA_CLIENT_ID or ENTRA_AUDIENCES.")
-    return {
-        "profile": "entra",
-        "name": "Microsoft Entra ID",
-        "tenant": tenant,
-        "authority": authority,
-        "audiences": audiences or [client_id, f"api://{client_id}"],
-        "create_users": create_users,
-        "accept_roles": accept_roles,
-    }
-
-
 def port(number: int) -> int:
     """Return a TCP port."""
     if not 1 <= number <= 65535:

@@ -11,7 +11,8 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from config import environment
+from config import environment, logs
+from config.entra import settings as entra
 from config.environment import read
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -67,6 +68,8 @@ INSTALLED_APPS = [
     "corsheaders",
     "allauth",
     "allauth.account",
+    "allauth.socialaccount",
+    "config.entra",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -173,7 +176,22 @@ ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
 # A whole office signs in from one address; guessing is what the limit on failures is for (allauth keeps its default).
 ACCOUNT_RATE_LIMITS = {"login": "300/m/ip"}
-ACCOUNT_FORMS = {"login": "config.accounts.LoginForm"}
+ACCOUNT_FORMS = {"login": "config.accounts.LoginForm", "reset_password": "config.accounts.ResetPasswordForm"}
+
+SOCIALACCOUNT_ADAPTER = "config.entra.adapter.SocialAccountAdapter"
+ENTRA = entra.read(
+    tenant_id=env.str("ENTRA_TENANT_ID", default=""),
+    client_id=env.str("ENTRA_CLIENT_ID", default=""),
+    client_secret=env.str("ENTRA_CLIENT_SECRET", default=""),
+    authority=env.str("ENTRA_AUTHORITY", default=entra.PUBLIC_CLOUD),
+    sign_in=env.str("ENTRA_SIGN_IN", default=""),
+    sign_up=ALLOW_SIGNUP,
+    only=environment.boolean(env.str("ENTRA_ONLY", default="false"), "ENTRA_ONLY"),
+    create_users=environment.boolean(env.str("ENTRA_CREATE_USERS", default="false"), "ENTRA_CREATE_USERS"),
+    groups=read(env.json, "ENTRA_GROUPS", "a JSON object", default={}),
+    check_seconds=read(env.int, "ENTRA_ACCOUNT_CHECK_SECONDS", "a number of seconds", default=3600),
+    grace_seconds=read(env.int, "ENTRA_ACCOUNT_CHECK_GRACE_SECONDS", "a number of seconds", default=86400),
+)
 
 # Without a mail server nothing is sent, and nothing is offered that would need it: a link to set a password must not
 # end in a log.
@@ -285,6 +303,9 @@ AUTHAPP = {
     "REAUTHENTICATE_URL": "account_reauthenticate",
     "TOOL_CATALOG": "mcpapp.catalog.tools_for",
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
+    "ACCOUNT_CHECK": "config.entra.accounts.still_counts" if ENTRA.sign_in else "",
+    "ACCOUNT_CHECK_SECONDS": ENTRA.check_seconds,
+    "ACCOUNT_CHECK_GRACE_SECONDS": ENTRA.grace_seconds,
     "DEVICE_FLOW": environment.boolean(env.str("DEVICE_FLOW", default="true"), "DEVICE_FLOW"),
     "PRIVATE_USE_REDIRECT_URIS": env.list(
         "PRIVATE_USE_REDIRECT_URIS", default=["cursor://anysphere.cursor-mcp/oauth/callback"]
@@ -309,21 +330,13 @@ CORS_PREFLIGHT_MAX_AGE = 86400
 
 # --- MCP: the protected resource ---------------------------------------------------------------------------
 
-ENTRA_TENANT_ID = env.str("ENTRA_TENANT_ID", default="").strip().lower()
-ENTRA_CLIENT_ID = env.str("ENTRA_CLIENT_ID", default="").strip()
-ENTRA_AUTHORITY = env.str("ENTRA_AUTHORITY", default="https://login.microsoftonline.com").rstrip("/")
-ENTRA_CREATE_USERS = environment.boolean(env.str("ENTRA_CREATE_USERS", default="false"), "ENTRA_CREATE_USERS")
-
 TOKEN_ISSUERS = read(env.json, "TOKEN_ISSUERS", "a JSON list", default=[])
 if environment.boolean(env.str("ENTRA_TOKENS", default="false"), "ENTRA_TOKENS"):
     TOKEN_ISSUERS = [
-        environment.entra_tokens(
-            tenant=ENTRA_TENANT_ID,
-            client_id=ENTRA_CLIENT_ID,
-            authority=ENTRA_AUTHORITY,
+        entra.token_issuer(
+            ENTRA,
             # The address that people paste is the best App ID URI: clients name it as the resource.
             audiences=env.list("ENTRA_AUDIENCES", default=[]) or [],
-            create_users=ENTRA_CREATE_USERS,
             accept_roles=environment.boolean(env.str("ENTRA_ACCEPT_ROLES", default="false"), "ENTRA_ACCEPT_ROLES"),
         ),
         *TOKEN_ISSUERS,
@@ -382,21 +395,4 @@ SILENCED_SYSTEM_CHECKS = [
 
 # --- Logging -----------------------------------------------------------------------------------------------
 
-LOG_LEVEL = env.str("LOG_LEVEL", default="INFO").upper()
-if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
-    raise ImproperlyConfigured("LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL.")
-LOGGING = {
-    "version": 1,
-    "disable_existing_loggers": False,
-    "formatters": {"plain": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}},
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
-    "root": {"handlers": ["console"], "level": "WARNING"},
-    "loggers": {
-        "authapp": {"level": LOG_LEVEL},
-        "mcpapp": {"level": LOG_LEVEL},
-        "mcp": {"level": "WARNING"},
-        # Scanners send any Host; the 400 they get says it all.
-        "django.security.DisallowedHost": {"level": "CRITICAL"},
-        "django": {"handlers": ["console"], "level": "INFO", "propagate": False},
-    },
-}
+LOGGING = logs.settings(env.str("LOG_LEVEL", default="INFO").upper())

@@ -9,6 +9,7 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 
+from authapp import account_checks
 from authapp.grants.issuing import end_replayed, kept
 from authapp.models import Application
 from authapp.oauthlib_core import code_digest
@@ -36,7 +37,7 @@ class CodeGrant(OAuth2Validator):
         if grant is None:
             end_replayed(code, client, request)
             return False
-        if grant.is_expired() or not grant.user.is_active:
+        if grant.is_expired() or not grant.user.is_active or account_checks.ended_since(grant.user, grant.created):
             return False
         request.grant = grant
         request.user = grant.user

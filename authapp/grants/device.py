@@ -13,7 +13,7 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc8628.grant_types import DeviceCodeGrant
 
-from authapp import conf
+from authapp import account_checks, conf
 from authapp.grants.issuing import end_replayed, kept
 from authapp.models import DeviceAuthorization
 
@@ -88,6 +88,8 @@ class DeviceGrant(OAuth2Validator):
         if authorization.status == _Status.PENDING:
             return str(DeviceCode.DEVICE_CODE_SLOW_DOWN if _is_early(authorization) else DeviceCode.DEVICE_CODE_PENDING)
         if authorization.user is None or not authorization.user.is_active:
+            return None
+        if authorization.decided_at and account_checks.ended_since(authorization.user, authorization.decided_at):
             return None
         request.device_authorization = authorization
         request.user = authorization.user

@@ -3,6 +3,7 @@
 Codes and tokens themselves are django-oauth-toolkit's models; the client is ours (docs/decisions/0001).
 """
 
+from authapp.models.accounts import AccountCheck, IdentityCredential
 from authapp.models.audit import AuditEvent
 from authapp.models.client import Application
 from authapp.models.consent import Connection, Rotation, TokenFamily
@@ -13,12 +14,14 @@ from authapp.models.keys import KeySet, UsedAssertion
 from authapp.models.signing_key import PairwiseSecret, SigningKey
 
 __all__ = [
+    "AccountCheck",
     "Application",
     "AssertedToken",
     "AuditEvent",
     "ClientHostRule",
     "Connection",
     "DeviceAuthorization",
+    "IdentityCredential",
     "KeySet",
     "LinkedIdentity",
     "PairwiseSecret",

@@ -36,6 +36,7 @@ class AuditEvent(models.Model):
         ASSERTION_REFUSED = "assertion_refused", _("identity assertion refused")
         IDENTITY_LINKED = "identity_linked", _("identity linked")
         IDENTITY_ENDED = "identity_ended", _("identity disabled or unlinked")
+        ACCOUNT_ENDED = "account_ended", _("account ended at its provider")
         ISSUER_ENDED = "issuer_ended", _("trusted issuer disabled or removed")
 
     at = models.DateTimeField(_("at"), auto_now_add=True, db_index=True)
