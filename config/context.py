@@ -6,6 +6,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from config.accounts import passwords_are_offered
+from config.second_factors import passkeys_work
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
@@ -15,4 +16,5 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "signup_is_open": settings.ALLOW_SIGNUP,
         "entra_is_on": settings.ENTRA.sign_in,
         "passwords_are_offered": passwords_are_offered(request),
+        "passkeys_work": passkeys_work(request),
     }

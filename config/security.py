@@ -30,3 +30,15 @@ SILENCED_SYSTEM_CHECKS = [
     # http is accepted for loopback redirects alone (RFC 8252 §7.3); authapp.redirect_uris refuses every other.
     "oauth2_provider.W008",
 ]
+
+
+def second_factors(*, debug: bool, site_name: str) -> dict[str, Any]:
+    """Return django-allauth's settings for passkeys, one-time codes and recovery codes."""
+    return {
+        "MFA_ADAPTER": "config.second_factors.MFAAdapter",
+        "MFA_SUPPORTED_TYPES": ["totp", "webauthn", "recovery_codes"],
+        "MFA_PASSKEY_LOGIN_ENABLED": True,
+        "MFA_TOTP_ISSUER": site_name,
+        # http://localhost, where browsers allow passkeys too (W3C Web Authentication §5.1.3).
+        "MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN": debug,
+    }

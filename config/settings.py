@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from config import environment, logs
 from config.entra import settings as entra
 from config.environment import read
-from config.security import CONTENT_SECURITY_POLICY, SILENCED_SYSTEM_CHECKS  # noqa: F401  (Django's settings)
+from config.security import CONTENT_SECURITY_POLICY, SILENCED_SYSTEM_CHECKS, second_factors  # noqa: F401
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -195,6 +195,10 @@ ENTRA = entra.read(
     check_seconds=read(env.int, "ENTRA_ACCOUNT_CHECK_SECONDS", "a number of seconds", default=3600),
     grace_seconds=read(env.int, "ENTRA_ACCOUNT_CHECK_GRACE_SECONDS", "a number of seconds", default=86400),
 )
+
+if not ENTRA.only:  # factors of one's own would outlive the account in the tenant
+    INSTALLED_APPS += ["django.contrib.humanize", "allauth.mfa"]
+    vars().update(second_factors(debug=DEBUG, site_name=SITE_NAME))
 
 # Without a mail server nothing is sent, and nothing is offered that would need it: a link to set a password must not
 # end in a log.
