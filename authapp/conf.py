@@ -240,6 +240,11 @@ def trusted_issuers() -> tuple[Any, ...]:
     return tuple(entries) if isinstance(entries, list | tuple) else (entries,)
 
 
+def linked_issuers() -> frozenset[str]:
+    """Return the issuers whose subjects are linked to users besides those that are trusted with ID-JAGs."""
+    return frozenset(_setting("LINKED_ISSUERS", ()))
+
+
 def identity_assertion_maximum_seconds() -> int:
     """Return how long an ID-JAG may be good for, from `iat` to `exp`."""
     return int(_setting("IDENTITY_ASSERTION_MAXIMUM_SECONDS", 300))

@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
 from authapp.models import AuditEvent, IdentityCredential, KeySet, LinkedIdentity, TokenFamily
 from authapp.openid import sealing
-from config.entra.settings import EntraSettings
+from config.entra.settings import EntraSettings, linked_issuers
 from tests.config.entra.conftest import CALLBACK, LOGIN, Visitor
 from tests.entra_sign_in import ABSENT, ALICE, BOB, OTHER_TENANT, SITE_ID, TENANT, SignInProvider
 from tests.oauth import HOST, PKCE, authorization_url, browser, redeem, registered
@@ -106,6 +107,11 @@ def test_a_sign_in_is_begun_by_a_form_of_this_site_alone(entra: EntraSettings, v
     assert visitor.start().status_code == 302
 
 
+def test_nobody_makes_sessions_without_end(entra: EntraSettings, settings: Any) -> None:
+    settings.ACCOUNT_RATE_LIMITS = {"login": "3/m/ip"}
+    assert [browser().post(LOGIN).status_code for _ in range(4)] == [302, 302, 302, 429]
+
+
 @pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example/", "/\\evil.example"])
 def test_signing_in_leads_nowhere_else(alice: Any, entra: EntraSettings, provider: SignInProvider, target: str) -> None:
     linked(alice, entra)
@@ -145,6 +151,15 @@ def test_what_allauth_keeps_of_its_own_accounts_elsewhere_is_reached_by_nobody(
 
 
 # Whom it means
+
+
+def test_the_owner_links_people_by_a_command(alice: Any, entra: EntraSettings, visitor: Visitor, settings: Any) -> None:
+    with pytest.raises(CommandError, match="is not trusted"):
+        call_command("link_identities", entra.issuer, ALICE, "alice")
+    settings.AUTHAPP = settings.AUTHAPP | {"LINKED_ISSUERS": linked_issuers(entra, [])}
+    call_command("link_identities", entra.issuer, ALICE, "alice")
+    visitor.sign_in()
+    assert visitor.user_id == str(alice.pk)
 
 
 def test_an_account_of_the_tenant_that_nobody_linked_is_told_what_to_do(entra: EntraSettings, visitor: Visitor) -> None:
