@@ -19,7 +19,7 @@ class Command(BaseCommand):
     """Link one subject, or all that a file has; all of it or nothing."""
 
     help = (
-        "Link subjects of an issuer to users: of a trusted one with the rule 'linked' (claim sub), or of one with which "
+        "Link subjects of an issuer to users: of a trusted one with the rule 'linked' (claim sub), or of one by which "
         "people sign in, or whose tokens are taken (of Microsoft Entra the object ID). A link that is there already "
         "stays; one to another user is an error."
     )
