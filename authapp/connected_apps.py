@@ -52,6 +52,14 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
     )
 
 
+def status_of(user: Any) -> list[dict[str, Any]]:
+    """Return a person's connections for a page of the other app (`MCPAPP["CONNECTION_STATUS"]`)."""
+    rows = Connection.objects.filter(user=user.pk).values_list("pk", "application__name", "authorized_at")
+    return [
+        {"connection_id": pk, "client_name": name, "connected_at": authorized_at} for pk, name, authorized_at in rows
+    ]
+
+
 @never_cache
 @login_required
 @require_POST

@@ -354,6 +354,7 @@ MCPAPP = {
     ],
     "TOKEN_ISSUERS": TOKEN_ISSUERS,
     "TOKEN_ISSUERS_FIRST": environment.boolean(env.str("TOKEN_ISSUERS_FIRST", default="false"), "TOKEN_ISSUERS_FIRST"),
+    "CONNECTION_STATUS": "authapp.connected_apps.status_of",
     "ISSUER_USER": "authapp.issuer_people.find_person",
     "TOKEN_CHANGES": "authapp.changes.open_feed",
     "SCOPES_SUPPORTED": ["mcp:tools", "mcp:write"],

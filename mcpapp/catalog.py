@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from asgiref.sync import async_to_sync
 
+from mcpapp import conf
 from mcpapp.access import Decision, decide_all
 from mcpapp.database import own_connections
 from mcpapp.identity import Identity
@@ -52,9 +53,30 @@ def tools_for(user: Any, scopes: Collection[str], resource: str) -> list[ListedT
     )
     decisions = async_to_sync(_decided)([definition.access for definition in definitions], identity)
     allowed = [one for one, decision in zip(definitions, decisions, strict=True) if decision is Decision.ALLOWED]
+    return _sorted(allowed)
+
+
+def _sorted(definitions: Iterable[ToolDefinition]) -> list[ListedTool]:
     order: list[Effect] = ["read", "write", "destructive"]
-    listed = [_listed(definition) for definition in allowed]
+    listed = [_listed(definition) for definition in definitions]
     return sorted(listed, key=lambda tool: (order.index(tool.effect), tool.name))
+
+
+def tools_by_effect(user: Any, resource: str) -> list[dict[str, Any]]:
+    """Return the tools that somebody could use after connecting a client, in groups by effect.
+
+    Who has not signed in is shown what is public, and the rest where the settings show it to strangers too.
+    """
+    if user.is_authenticated:
+        listed = tools_for(user, conf.scopes_supported(), resource)
+    else:
+        shows_all = conf.anonymous_sees_protected()
+        definitions = [one for one in discover().tools.values() if one.access.public or shows_all]
+        listed = _sorted(definitions)
+    groups: dict[str, list[ListedTool]] = {}
+    for tool in listed:
+        groups.setdefault(tool.effect, []).append(tool)
+    return [{"effect": effect, "tools": tools} for effect, tools in groups.items()]
 
 
 async def _decided(accesses: list[Any], identity: Identity) -> list[Decision]:

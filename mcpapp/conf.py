@@ -6,7 +6,7 @@ resources that the settings list.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -211,6 +211,15 @@ def calls_per_person() -> int:
 def call_threads() -> int:
     """Return how many threads at once work for calls in a process; each may take a connection to the database."""
     return int(_setting("CALL_THREADS", 16))
+
+
+def connection_status() -> Callable[[Any], Sequence[Mapping[str, Any]]] | None:
+    """Return what lists a person's connections for the connect page; None if the page shows none.
+
+    It takes the user. Each connection has `connection_id`, `client_name` and `connected_at`.
+    """
+    value = _setting("CONNECTION_STATUS", "")
+    return import_string(value) if value else None
 
 
 def call_log() -> bool:

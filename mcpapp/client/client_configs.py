@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +22,8 @@ class ClientConfig:
     where: str
     """The file that `text` goes into, or where to run it."""
     text: str
+    link: str = ""
+    """What opens the program and puts the server into it; empty if it has no such thing."""
 
 
 def server_name(url: str) -> str:
@@ -38,7 +41,10 @@ def safe_name(name: str) -> str:
 
 def client_configs(url: str, name: str) -> list[ClientConfig]:
     """Return what to do in each program that we know, for the server `name` at `url`, which is used as it is."""
-    return [ClientConfig(client, title, where, text(url, name)) for client, (title, where, text) in _CLIENTS.items()]
+    return [
+        ClientConfig(client, title, where, text(url, name), _LINKS[client](url, name) if client in _LINKS else "")
+        for client, (title, where, text) in _CLIENTS.items()
+    ]
 
 
 def client_names() -> dict[str, str]:
@@ -70,9 +76,20 @@ def _codex(url: str, name: str) -> str:
     return f"[mcp_servers.{name}]\nurl = {json.dumps(url)}"
 
 
+def _vs_code_link(url: str, name: str) -> str:
+    return f"vscode:mcp/install?{quote(json.dumps({'name': name, 'type': 'http', 'url': url}), safe='')}"
+
+
+def _cursor_link(url: str, name: str) -> str:
+    config = base64.b64encode(json.dumps({"url": url}, separators=(",", ":")).encode()).decode()
+    return f"cursor://anysphere.cursor-deeplink/mcp/install?name={quote(name)}&config={quote(config, safe='')}"
+
+
 def _inspector(url: str, name: str) -> str:
     return f"npx @modelcontextprotocol/inspector --cli {shlex.quote(url)} --transport http --method tools/list"
 
+
+_LINKS: dict[str, Callable[[str, str], str]] = {"vscode": _vs_code_link, "cursor": _cursor_link}
 
 _CLIENTS: dict[str, tuple[str, str, Callable[[str, str], str]]] = {
     "vscode": (

@@ -18,8 +18,10 @@ from django.db import DatabaseError
 from django.utils import autoreload
 
 from mcpapp import conf
-from mcpapp.connect import client_configurations
+from mcpapp.connect import cards
 
+SHOWN_IN_TERMINAL = ("vscode", "claude-code", "cursor")
+"""Of the clients on the connect page."""
 DEVELOPMENT_PEOPLE = (("demo", "demo"), ("demo2", "demo2"), ("admin", "admin (staff)"))
 
 
@@ -95,10 +97,11 @@ class Command(StaticFilesCommand):
         people = self._development_people()
         if people:
             lines += ["  Sign in as (user / password):     " + ", ".join(people), ""]
-        for configuration in client_configurations(url):
-            lines.append(f"  {configuration.name} – {configuration.where}")
-            lines += [f"    {line}" for line in configuration.text.splitlines()]
-            lines.append("")
+        for card in cards(url, {}):
+            if card.client in SHOWN_IN_TERMINAL:
+                lines.append(f"  {card.title} – {card.where}")
+                lines += [f"    {line}" for line in card.text.splitlines()]
+                lines.append("")
         lines += [f"  The site: {site}/    The admin: {site}/admin/    Stop with Ctrl-C.", ""]
         self.stdout.write("\n".join(lines))
 

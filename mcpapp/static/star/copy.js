@@ -4,6 +4,9 @@ const status = document.getElementById("copy-status");
 for (const place of document.querySelectorAll("[data-copyable]")) {
   const source = place.querySelector("code");
   const button = place.querySelector("button");
+  if (!source || !button) {
+    continue;
+  }
   const label = button.textContent;
   let timer;
 
