@@ -223,12 +223,18 @@ def test_an_account_is_made_where_the_owner_wants_it(
 def test_a_new_account_gets_a_name_that_is_free_and_plain(
     alice: Any, people_are_created: None, visitor: Visitor, provider: SignInProvider
 ) -> None:
-    provider.people[ALICE] = {"preferred_username": "ALICE\x00 <>", "name": 7, "email": ["x"]}
+    provider.people[ALICE] = {
+        "preferred_username": "ALICE\x00 <>",
+        "name": 7,
+        "given_name": "A\x00\n<b>",
+        "email": ["x"],
+    }
     assert visitor.sign_in().status_code == 302
     user = get_user_model().objects.get(pk=visitor.user_id)
     assert user.pk != alice.pk
     assert user.username.isascii()
     assert "<" not in user.username
+    assert user.first_name == "A<b>"
     assert user.email == ""
 
 
