@@ -635,6 +635,13 @@ def test_with_entra_only_an_old_password_proves_nothing_any_more(
     assert urlsplit(answer["Location"]).path == "/accounts/oidc/entra/reauthenticate/"
 
 
+def test_with_entra_only_an_error_page_does_not_read_the_body(entra: EntraSettings, settings: Any) -> None:
+    settings.ENTRA = replace(entra, only=True)
+    body = "&".join(f"a{number}=1" for number in range(2000))
+    form = "application/x-www-form-urlencoded"
+    assert browser().post("/nothing/here/", body, content_type=form).status_code == 404
+
+
 def test_who_has_no_password_gets_none_by_mail(
     people_are_created: None, visitor: Visitor, alice: Any, settings: Any, mailoutbox: Any
 ) -> None:
