@@ -92,6 +92,20 @@ def tool_catalog() -> Callable[[Any, Collection[str], str], Sequence[Any]] | Non
     return import_string(path) if path else None
 
 
+def connection_usage() -> Callable[[Collection[int]], Mapping[int, Any]] | None:
+    """Return what tells how connections are used, by their ids; None if nothing does.
+
+    Each use has `calls` and `last_call_at`.
+    """
+    path = _setting("CONNECTION_USAGE", "")
+    return import_string(path) if path else None
+
+
+def notify_new_connections() -> bool:
+    """Return whether people get a mail when a client is connected to their account for the first time."""
+    return bool(_setting("NOTIFY_NEW_CONNECTIONS", False))
+
+
 def private_use_redirect_uris() -> frozenset[str]:
     """Return the redirect URIs with a private-use scheme (RFC 8252 §7.1) that may be registered, each in full."""
     return frozenset(_setting("PRIVATE_USE_REDIRECT_URIS", ()))

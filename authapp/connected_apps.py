@@ -9,16 +9,20 @@ from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 from oauth2_provider.models import get_access_token_model, get_grant_model
 from oauth2_provider.scopes import get_scopes_backend
 
-from authapp import audit, families, trusted_issuers
+from authapp import audit, conf, families, trusted_issuers
 from authapp.models import Connection, DeviceAuthorization, TokenFamily
 from authapp.redirect_uris import destination
 from authapp.transactions import in_transaction
+
+_SEEN = "connected_apps_seen_at"
+"""Where the session keeps when the page was last looked at; what came after that is marked."""
 
 
 @never_cache
@@ -30,6 +34,10 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
     connections = list(
         Connection.objects.filter(user=request.user.pk).select_related("application").order_by("-authorized_at")
     )
+    usage = conf.connection_usage()
+    used = usage([connection.pk for connection in connections]) if usage else {}
+    seen_at = request.session.get(_SEEN)
+    request.session[_SEEN] = timezone.now().timestamp()
     issuers = {connection.issuer for connection in connections if connection.issuer}
     organisations = {issuer: trusted_issuers.display_name(issuer) for issuer in issuers}
     return render(
@@ -40,6 +48,8 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
                 {
                     "connection": connection,
                     "application": connection.application,
+                    "use": used.get(connection.pk),
+                    "is_new": seen_at is not None and connection.created_at.timestamp() > seen_at,
                     "organisation": organisations.get(connection.issuer, ""),
                     "scopes": [descriptions.get(scope, scope) for scope in connection.scopes],
                     "destinations": dict.fromkeys(
@@ -47,7 +57,8 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
                     ),
                 }
                 for connection in connections
-            ]
+            ],
+            "shows_use": usage is not None,
         },
     )
 
@@ -71,6 +82,19 @@ def disconnect_app(request: HttpRequest, pk: int) -> HttpResponse:
     name = str(connection.application)
     end_connection(connection, request.META, by=str(request.user))
     messages.success(request, _("%(name)s is disconnected.") % {"name": name})
+    return redirect("connected-apps")
+
+
+@never_cache
+@login_required
+@require_POST
+def disconnect_all(request: HttpRequest) -> HttpResponse:
+    """End every connection of the person who is signed in."""
+    connections = list(Connection.objects.select_related("application", "user").filter(user=request.user.pk))
+    for connection in connections:
+        end_connection(connection, request.META, by=str(request.user))
+    if connections:
+        messages.success(request, _("All clients are disconnected."))
     return redirect("connected-apps")
 
 

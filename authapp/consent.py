@@ -22,7 +22,7 @@ from oauth2_provider.views import AuthorizationView
 from oauth2_provider.views.mixins import OAuthLibMixin
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import account_checks, audit, client_hosts, conf, narrowing, redirect_uris, sign_in
+from authapp import account_checks, audit, client_hosts, conf, narrowing, notices, redirect_uris, sign_in
 from authapp.models import Application, Connection
 from authapp.oauthlib_core import with_issuer
 from authapp.openid import authentication
@@ -210,7 +210,7 @@ class ConsentView(AuthorizationView):
             request=self.request, scopes=" ".join(scopes), credentials=credentials, allow=True
         )
         if action == audit.Action.CONSENT_GIVEN:  # a remembered one must not renew itself
-            remember_consent(application, self.request.user, scopes, credentials)
+            remember_consent(application, self.request, scopes, credentials)
         audit.record(
             action,
             self.request.META,
@@ -257,15 +257,18 @@ def tools_by_effect(user: Any, scopes: list[str], resource: str) -> list[dict[st
     return [{"effect": effect, "tools": tools} for effect, tools in groups.items()]
 
 
-def remember_consent(application: Application, user: Any, scopes: list[str], credentials: dict[str, Any]) -> None:
+def remember_consent(
+    application: Application, request: HttpRequest, scopes: list[str], credentials: dict[str, Any]
+) -> None:
     """Record who connected what, and bind a native client to the first person where that is safe.
 
     Safe means: registered by the client itself and native, so that its answers only ever reach this person's own
     machine. A client on the web serves many people, and one made by hand belongs to whoever the administrator says.
     The binding gives no right (docs/decisions/0004).
     """
+    user: Any = request.user
     now = timezone.now()
-    Connection.objects.update_or_create(
+    connection, is_new = Connection.objects.update_or_create(
         user=user,
         application=application,
         defaults={
@@ -278,3 +281,5 @@ def remember_consent(application: Application, user: Any, scopes: list[str], cre
     if application.registration_source == Application.RegistrationSource.DCR and application.is_native:
         # In one statement: of two people who authorize at the same moment the first wins.
         Application.objects.filter(pk=application.pk, user__isnull=True).update(user=user)
+    if is_new:
+        notices.tell_of_new_connection(connection, request)

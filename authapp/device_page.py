@@ -23,7 +23,7 @@ from django.utils.translation import gettext as _
 from django.views.generic import View
 from oauth2_provider.scopes import get_scopes_backend
 
-from authapp import account_checks, audit, client_hosts, conf, qr_codes, throttling, user_agents, user_codes
+from authapp import account_checks, audit, client_hosts, conf, notices, qr_codes, throttling, user_agents, user_codes
 from authapp.device_authorization import complete_uri
 from authapp.models import Application, Connection, DeviceAuthorization
 from authapp.pages import private
@@ -158,7 +158,7 @@ class DeviceView(View):
         authorization.decided_at = timezone.now()
         authorization.save(update_fields=["status", "user", "decided_at"])
         if allow:
-            _remember_consent(authorization)
+            _remember_consent(authorization, self.request)
         audit.record(
             audit.Action.CONSENT_GIVEN if allow else audit.Action.CONSENT_REFUSED,
             self.request.META,
@@ -194,13 +194,13 @@ def _waiting_for(code: str) -> DeviceAuthorization | None:
     return authorization
 
 
-def _remember_consent(authorization: DeviceAuthorization) -> None:
+def _remember_consent(authorization: DeviceAuthorization, request: HttpRequest) -> None:
     """Record who connected what.
 
     Neither is a later consent in the browser skipped, because no redirect leads to a device, nor is the client bound
     to the person, because the device could be anybody's.
     """
-    Connection.objects.update_or_create(
+    connection, is_new = Connection.objects.update_or_create(
         user=authorization.user,
         application=authorization.application,
         defaults={
@@ -210,3 +210,5 @@ def _remember_consent(authorization: DeviceAuthorization) -> None:
         },
     )
     Application.objects.filter(pk=authorization.application_id).update(last_authorized_at=timezone.now())
+    if is_new:
+        notices.tell_of_new_connection(connection, request)

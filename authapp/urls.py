@@ -6,7 +6,7 @@ pages, its introspection view and its device flow are not mounted (docs/decision
 
 from django.urls import include, path, re_path
 
-from authapp.connected_apps import connected_apps, disconnect_app
+from authapp.connected_apps import connected_apps, disconnect_all, disconnect_app
 from authapp.consent import ConsentView
 from authapp.device_authorization import DeviceAuthorizationView
 from authapp.device_page import DeviceView
@@ -50,6 +50,7 @@ urlpatterns = [
     path("device/", DeviceView.as_view(), name="device"),
     path("device", DeviceView.as_view()),
     path("connected-apps/", connected_apps, name="connected-apps"),
+    path("connected-apps/disconnect-all/", disconnect_all, name="disconnect-all-apps"),
     path("connected-apps/<int:pk>/disconnect/", disconnect_app, name="disconnect-app"),
     path("o/", include((oauth_urlpatterns, "oauth2_provider"))),
     # The Python SDK forgets the metadata when it restarts and refreshes at the origin's /token.

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from config import environment, logs
 from config.entra import settings as entra
 from config.environment import read
+from config.security import CONTENT_SECURITY_POLICY, SILENCED_SYSTEM_CHECKS  # noqa: F401  (Django's settings)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -66,6 +67,7 @@ INSTALLED_APPS = [
     "mcpapp",  # before staticfiles: its runserver serves /star too
     "oauth2_provider",
     "corsheaders",
+    "csp",
     "allauth",
     "allauth.account",
     "allauth.socialaccount",
@@ -92,6 +94,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
     "allauth.account.middleware.AccountMiddleware",
 ]
 
@@ -302,6 +305,9 @@ AUTHAPP = {
     "AUTHENTICATED_AT": "config.accounts.authenticated_at",
     "REAUTHENTICATE_URL": "account_reauthenticate",
     "TOOL_CATALOG": "mcpapp.catalog.tools_for",
+    "CONNECTION_USAGE": "mcpapp.usage.of_connections",
+    "NOTIFY_NEW_CONNECTIONS": MAIL_IS_CONFIGURED
+    and environment.boolean(env.str("NOTIFY_NEW_CONNECTIONS", default="true"), "NOTIFY_NEW_CONNECTIONS"),
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
     "ACCOUNT_CHECK": "config.entra.accounts.still_counts" if ENTRA.sign_in else "",
     "ACCOUNT_CHECK_SECONDS": ENTRA.check_seconds,
@@ -384,16 +390,6 @@ X_FRAME_OPTIONS = "DENY"
 SECURE_PROXY_SSL_HEADER = ("STAR_PUBLIC_SCHEME", "https")  # set by config.middleware, never by a client
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = read(env.int, "HSTS_SECONDS", "a whole number of seconds", default=31_536_000 if IS_HTTPS else 0)
-SILENCED_SYSTEM_CHECKS = [
-    # Star sits behind a proxy that ends TLS and redirects; redirecting here as well loops where the proxy
-    # does not forward the scheme.
-    "security.W008",
-    # The other names under the domain, and the browsers' preload list, are the domain owner's to decide.
-    "security.W005",
-    "security.W021",
-    # http is accepted for loopback redirects alone (RFC 8252 §7.3); authapp.redirect_uris refuses every other.
-    "oauth2_provider.W008",
-]
 
 # --- Logging -----------------------------------------------------------------------------------------------
 

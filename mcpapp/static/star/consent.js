@@ -30,3 +30,16 @@ for (const box of boxes) {
   });
 }
 show();
+
+// A link of a program's own leaves this page where it is: say so, and take the question away, which is answered.
+const form = document.getElementById("consent");
+const sent = document.getElementById("sent");
+if (sent) {
+  form.addEventListener("submit", () => {
+    setTimeout(() => {
+      form.hidden = true;
+      sent.hidden = false;
+      sent.focus();
+    }, 300);
+  });
+}
