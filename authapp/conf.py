@@ -270,13 +270,9 @@ def asserted_token_seconds() -> int:
 
 
 def account_check() -> Callable[[Any], bool | None] | None:
-    """Return what says whether a user's account still counts where it comes from, None where nobody is asked.
-
-    It answers True, False for an account that has ended, or None when that cannot be known now.
-    """
+    """Return what says whether a user's account still counts where it comes from (None: not known now), if anything."""
     path = _setting("ACCOUNT_CHECK", "")
-    found: Callable[[Any], bool | None] | None = import_string(path) if path else None
-    return found
+    return import_string(path) if path else None
 
 
 def account_check_seconds() -> int:
