@@ -254,6 +254,11 @@ def trusted_issuers() -> tuple[Any, ...]:
     return tuple(entries) if isinstance(entries, list | tuple) else (entries,)
 
 
+def linked_issuers() -> frozenset[str]:
+    """Return the issuers whose subjects are linked to users besides those that are trusted with ID-JAGs."""
+    return frozenset(_setting("LINKED_ISSUERS", ()))
+
+
 def identity_assertion_maximum_seconds() -> int:
     """Return how long an ID-JAG may be good for, from `iat` to `exp`."""
     return int(_setting("IDENTITY_ASSERTION_MAXIMUM_SECONDS", 300))
@@ -265,13 +270,9 @@ def asserted_token_seconds() -> int:
 
 
 def account_check() -> Callable[[Any], bool | None] | None:
-    """Return what says whether a user's account still counts where it comes from, None where nobody is asked.
-
-    It answers True, False for an account that has ended, or None when that cannot be known now.
-    """
+    """Return what says whether a user's account still counts where it comes from (None: not known now), if anything."""
     path = _setting("ACCOUNT_CHECK", "")
-    found: Callable[[Any], bool | None] | None = import_string(path) if path else None
-    return found
+    return import_string(path) if path else None
 
 
 def account_check_seconds() -> int:

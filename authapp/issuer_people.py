@@ -93,11 +93,11 @@ def _free_name(claims: Mapping[str, Any]) -> str:
 
 
 def _described(claims: Mapping[str, Any]) -> dict[str, str]:
-    """Return the names of a person where the user model has fields for them."""
+    """Return the names of a person where the user model has fields for them; PostgreSQL takes no NUL."""
     fields = {field.name for field in get_user_model()._meta.get_fields()}
     pairs = {"first_name": "given_name", "last_name": "family_name"}
     return {
-        field: str(claims[claim])[:150]
+        field: "".join(character for character in claims[claim] if character.isprintable()).strip()[:150]
         for field, claim in pairs.items()
         if field in fields and isinstance(claims.get(claim), str)
     }

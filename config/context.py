@@ -1,5 +1,6 @@
 """What every page knows of the site."""
 
+from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -15,6 +16,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "site_name": settings.SITE_NAME,
         "signup_is_open": settings.ALLOW_SIGNUP,
         "entra_is_on": settings.ENTRA.sign_in,
-        "passwords_are_offered": passwords_are_offered(request),
-        "passkeys_work": passkeys_work(request),
+        # Asked by the page that needs it alone: an error page must not read a body that is what was bad.
+        "passwords_are_offered": partial(passwords_are_offered, request),
+        "passkeys_work": partial(passkeys_work, request),
     }

@@ -352,11 +352,16 @@ if environment.boolean(env.str("ENTRA_TOKENS", default="false"), "ENTRA_TOKENS")
         *TOKEN_ISSUERS,
     ]
 
+AUTHAPP["LINKED_ISSUERS"] = entra.linked_issuers(ENTRA, TOKEN_ISSUERS)
+
 MCPAPP = {
     "SERVER_TITLE": SITE_NAME,
     "RESOURCES": RESOURCES,
     "AUTHORIZATION_SERVERS": PUBLIC_URLS,
-    "TOKEN_LOOKUP": ["authapp.tokens.find_access_token"],
+    "TOKEN_LOOKUP": [
+        "authapp.tokens.find_access_token",
+        *(["mcpapp.issuers.lookup.find_issued_token"] if TOKEN_ISSUERS else []),
+    ],
     "TOKEN_ISSUERS": TOKEN_ISSUERS,
     "TOKEN_ISSUERS_FIRST": environment.boolean(env.str("TOKEN_ISSUERS_FIRST", default="false"), "TOKEN_ISSUERS_FIRST"),
     "CONNECTION_STATUS": "authapp.connected_apps.status_of",
@@ -378,9 +383,6 @@ MCPAPP = {
     ),
     "CALL_LOG_DAYS": read(env.int, "CALL_LOG_DAYS", "a whole number of days", default=90),
 }
-
-if TOKEN_ISSUERS:
-    MCPAPP["TOKEN_LOOKUP"] = [*MCPAPP["TOKEN_LOOKUP"], "mcpapp.issuers.lookup.find_issued_token"]
 
 # --- Web security ------------------------------------------------------------------------------------------
 

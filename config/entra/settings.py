@@ -124,6 +124,13 @@ def token_issuer(entra: EntraSettings, *, audiences: list[str], accept_roles: bo
     }
 
 
+def linked_issuers(entra: EntraSettings, token_issuers: Any) -> list[str]:
+    """Return the issuers whose subjects are users here: the tenant, and others whose tokens are taken."""
+    entries = token_issuers if isinstance(token_issuers, list) else []
+    named = [entry["issuer"] for entry in entries if isinstance(entry, dict) and isinstance(entry.get("issuer"), str)]
+    return [*([entra.issuer] if entra.tenant_id else []), *named]
+
+
 def _authority(text: str) -> str:
     url = text.strip().rstrip("/")
     try:

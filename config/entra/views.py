@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from allauth.account.adapter import get_adapter as get_account_adapter
 from allauth.account.decorators import reauthentication_required
 from allauth.account.utils import get_next_redirect_url
+from allauth.core import ratelimit
 from allauth.socialaccount.adapter import get_adapter
 from django.conf import settings
 from django.contrib.auth.decorators import login_not_required, login_required
@@ -39,6 +40,9 @@ def _provider(request: HttpRequest) -> EntraProvider:
 def sign_in(request: HttpRequest) -> HttpResponse:
     """Begin a sign-in."""
     provider = _provider(request)
+    # Each one leaves a state in a session, which for a stranger is a row.
+    if refused := ratelimit.consume_or_429(request, action="login"):
+        return refused
     # Who is asked to prove it again is not let through by a session that a browser has at Entra.
     anew = request.user.is_authenticated
     return private(provider.begin(request, process="login", next_url=get_next_redirect_url(request), anew=anew))

@@ -260,66 +260,50 @@ def test_a_user_that_is_switched_off_here_is_refused_without_asking(alice: Any, 
 # Many at once
 
 
-@pytest.mark.django_db(transaction=True)
-def test_of_parallel_refreshes_one_asks_and_no_transaction_waits_for_it(alice: Any, checked: dict[str, Any]) -> None:
-    logins = [connected(alice) for _ in range(4)]
-    is_asking, may_answer = threading.Event(), threading.Event()
+class Together:
+    """Refreshes of several logins at once, the first of which waits until the provider answers."""
 
-    def slowly() -> bool:
-        is_asking.set()
-        assert may_answer.wait(20)
-        return True
+    def __init__(self, user: Any, checked: dict[str, Any], answer: bool) -> None:
+        self.statuses: list[int] = []
+        self.may_answer = threading.Event()
+        is_asking = threading.Event()
 
-    checked["answer"] = slowly
-    statuses: list[int] = []
+        def slowly() -> bool:
+            is_asking.set()
+            assert self.may_answer.wait(20)
+            return answer
 
-    def go(login: tuple[dict[str, Any], dict[str, Any]]) -> None:
-        client, tokens = login
+        checked["answer"] = slowly
+        self.threads = [threading.Thread(target=self._refresh, args=connected(user)) for _ in range(4)]
+        self.threads[0].start()
+        assert is_asking.wait(20)
+        for thread in self.threads[1:]:
+            thread.start()
+
+    def _refresh(self, client: dict[str, Any], tokens: dict[str, Any]) -> None:
         try:
-            statuses.append(refresh(client["client_id"], tokens["refresh_token"]).status_code)
+            self.statuses.append(refresh(client["client_id"], tokens["refresh_token"]).status_code)
         finally:
             connections.close_all()
 
-    threads = [threading.Thread(target=go, args=(login,)) for login in logins]
-    threads[0].start()
-    assert is_asking.wait(20)
-    for thread in threads[1:]:
-        thread.start()
-    for thread in threads[1:]:
+
+@pytest.mark.django_db(transaction=True)
+def test_of_parallel_refreshes_one_asks_and_no_transaction_waits_for_it(alice: Any, checked: dict[str, Any]) -> None:
+    together = Together(alice, checked, answer=True)
+    for thread in together.threads[1:]:
         thread.join(20)
-    assert statuses == [200, 200, 200], "they did not wait for the answer"
-    may_answer.set()
-    threads[0].join(20)
-    assert statuses == [200] * 4
+    assert together.statuses == [200, 200, 200], "they did not wait for the answer"
+    together.may_answer.set()
+    together.threads[0].join(20)
+    assert together.statuses == [200] * 4
     assert checked["asked"] == ["alice"]
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_refresh_beside_the_end_leaves_nothing_that_lives(alice: Any, checked: dict[str, Any]) -> None:
-    logins = [connected(alice) for _ in range(4)]
-    is_asking, may_answer = threading.Event(), threading.Event()
-
-    def slowly() -> bool:
-        is_asking.set()
-        assert may_answer.wait(20)
-        return False
-
-    checked["answer"] = slowly
-
-    def go(login: tuple[dict[str, Any], dict[str, Any]]) -> None:
-        client, tokens = login
-        try:
-            refresh(client["client_id"], tokens["refresh_token"])
-        finally:
-            connections.close_all()
-
-    threads = [threading.Thread(target=go, args=(login,)) for login in logins]
-    threads[0].start()
-    assert is_asking.wait(20)
-    for thread in threads[1:]:
-        thread.start()
-    may_answer.set()
-    for thread in threads:
+    together = Together(alice, checked, answer=False)
+    together.may_answer.set()
+    for thread in together.threads:
         thread.join(20)
     assert not get_access_token_model().objects.filter(user=alice).exists()
     assert not get_refresh_token_model().objects.filter(user=alice, revoked=None).exists()

@@ -258,7 +258,7 @@ async def test_a_scheme_is_compared_without_regard_to_case(endpoint: httpx2.Asyn
     assert (await call(endpoint, token, "public-info")) is not None
 
 
-@pytest.mark.parametrize("token", ["a b", "a,b", "x" * 5000, "é", "a=b"], ids=lambda token: ascii(token)[:9])
+@pytest.mark.parametrize("token", ["a b", "a,b", "x" * 17_000, "é", "a=b"], ids=lambda token: ascii(token)[:9])
 async def test_what_cannot_be_a_token_is_not_looked_up(
     endpoint: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, token: str
 ) -> None:

@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from authapp import asserted_access, trusted_issuers
+from authapp import asserted_access, conf, trusted_issuers
 from authapp.models import LinkedIdentity
 
 
@@ -19,8 +19,9 @@ class Command(BaseCommand):
     """Link one subject, or all that a file has; all of it or nothing."""
 
     help = (
-        "Link subjects (claim sub) of a trusted issuer to users, for issuers with the rule 'linked'. A link that is "
-        "there already stays; one to another user is an error."
+        "Link subjects of an issuer to users: of a trusted one with the rule 'linked' (claim sub), or of one by which "
+        "people sign in, or whose tokens are taken (of Microsoft Entra the object ID). A link that is there already "
+        "stays; one to another user is an error."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -31,7 +32,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         """Link them."""
-        if trusted_issuers.find(options["issuer"]) is None:
+        if options["issuer"] not in conf.linked_issuers() and trusted_issuers.find(options["issuer"]) is None:
             raise CommandError(f"{options['issuer']} is not trusted: see AUTHAPP['TRUSTED_ISSUERS'] and the admin.")
         pairs = self._pairs(options)
         with transaction.atomic():

@@ -86,6 +86,12 @@ def test_the_environment_says_it_and_a_bad_value_stops_the_start() -> None:
     assert value("AUTHAPP['ACCOUNT_CHECK']", **PRODUCTION) == ""
     assert value("ENTRA.sign_in", **PRODUCTION, **VARIABLES) is True
     assert value("AUTHAPP['ACCOUNT_CHECK']", **PRODUCTION, **VARIABLES) == "config.entra.accounts.still_counts"
+    assert value("AUTHAPP['LINKED_ISSUERS']", **PRODUCTION) == []
+    others = '[{"issuer": "https://kc.example/realms/staff", "audiences": ["x"]}, 7]'
+    assert value("AUTHAPP['LINKED_ISSUERS']", **PRODUCTION, **VARIABLES, TOKEN_ISSUERS=others) == [
+        f"https://login.microsoftonline.com/{TENANT}/v2.0",
+        "https://kc.example/realms/staff",
+    ]
     assert value("ENTRA.groups", **PRODUCTION, **VARIABLES, ENTRA_GROUPS='{"a": "b"}') == {"a": "b"}
     done = python("import config.asgi", PRODUCTION | VARIABLES | {"ENTRA_TENANT_ID": "common"})
     assert done.returncode != 0

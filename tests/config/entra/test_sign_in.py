@@ -16,13 +16,14 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Group
 from django.contrib.sessions.models import Session
+from django.core.management import CommandError, call_command
 from django.db import connections
 from django.test import Client
 from django.utils import timezone
 
 from authapp.models import AuditEvent, IdentityCredential, KeySet, LinkedIdentity, TokenFamily
 from authapp.openid import sealing
-from config.entra.settings import EntraSettings
+from config.entra.settings import EntraSettings, linked_issuers
 from tests.config.entra.conftest import CALLBACK, LOGIN, Visitor
 from tests.entra_sign_in import ABSENT, ALICE, BOB, OTHER_TENANT, SITE_ID, TENANT, SignInProvider
 from tests.oauth import HOST, PKCE, authorization_url, browser, redeem, registered
@@ -106,6 +107,11 @@ def test_a_sign_in_is_begun_by_a_form_of_this_site_alone(entra: EntraSettings, v
     assert visitor.start().status_code == 302
 
 
+def test_nobody_makes_sessions_without_end(entra: EntraSettings, settings: Any) -> None:
+    settings.ACCOUNT_RATE_LIMITS = {"login": "3/m/ip"}
+    assert [browser().post(LOGIN).status_code for _ in range(4)] == [302, 302, 302, 429]
+
+
 @pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example/", "/\\evil.example"])
 def test_signing_in_leads_nowhere_else(alice: Any, entra: EntraSettings, provider: SignInProvider, target: str) -> None:
     linked(alice, entra)
@@ -145,6 +151,15 @@ def test_what_allauth_keeps_of_its_own_accounts_elsewhere_is_reached_by_nobody(
 
 
 # Whom it means
+
+
+def test_the_owner_links_people_by_a_command(alice: Any, entra: EntraSettings, visitor: Visitor, settings: Any) -> None:
+    with pytest.raises(CommandError, match="is not trusted"):
+        call_command("link_identities", entra.issuer, ALICE, "alice")
+    settings.AUTHAPP = settings.AUTHAPP | {"LINKED_ISSUERS": linked_issuers(entra, [])}
+    call_command("link_identities", entra.issuer, ALICE, "alice")
+    visitor.sign_in()
+    assert visitor.user_id == str(alice.pk)
 
 
 def test_an_account_of_the_tenant_that_nobody_linked_is_told_what_to_do(entra: EntraSettings, visitor: Visitor) -> None:
@@ -208,12 +223,18 @@ def test_an_account_is_made_where_the_owner_wants_it(
 def test_a_new_account_gets_a_name_that_is_free_and_plain(
     alice: Any, people_are_created: None, visitor: Visitor, provider: SignInProvider
 ) -> None:
-    provider.people[ALICE] = {"preferred_username": "ALICE\x00 <>", "name": 7, "email": ["x"]}
+    provider.people[ALICE] = {
+        "preferred_username": "ALICE\x00 <>",
+        "name": 7,
+        "given_name": "A\x00\n<b>",
+        "email": ["x"],
+    }
     assert visitor.sign_in().status_code == 302
     user = get_user_model().objects.get(pk=visitor.user_id)
     assert user.pk != alice.pk
     assert user.username.isascii()
     assert "<" not in user.username
+    assert user.first_name == "A<b>"
     assert user.email == ""
 
 
@@ -612,6 +633,13 @@ def test_with_entra_only_an_old_password_proves_nothing_any_more(
     settings.ENTRA = replace(entra, only=True)
     answer = visitor.here.post(page, {"password": "alice-password"})
     assert urlsplit(answer["Location"]).path == "/accounts/oidc/entra/reauthenticate/"
+
+
+def test_with_entra_only_an_error_page_does_not_read_the_body(entra: EntraSettings, settings: Any) -> None:
+    settings.ENTRA = replace(entra, only=True)
+    body = "&".join(f"a{number}=1" for number in range(2000))
+    form = "application/x-www-form-urlencoded"
+    assert browser().post("/nothing/here/", body, content_type=form).status_code == 404
 
 
 def test_who_has_no_password_gets_none_by_mail(
