@@ -1,5 +1,6 @@
 """How people get into an account here: what is open, and what is offered, follows the settings."""
 
+from ipaddress import ip_address
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -81,3 +82,15 @@ def authenticated_at(request: HttpRequest) -> float | None:
     """Return when the person last proved who they are in this session, in Unix seconds."""
     records = get_authentication_records(request, request.user)
     return max((float(record["at"]) for record in records), default=None)
+
+
+def passkeys_work(request: HttpRequest) -> bool:
+    """Return whether a browser takes passkeys here: not under an IP address, which is no domain."""
+    if "allauth.mfa" not in settings.INSTALLED_APPS:
+        return False
+    host = request.get_host()
+    try:
+        ip_address(host.rpartition(":")[0].strip("[]") or host)
+    except ValueError:
+        return True
+    return False

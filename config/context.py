@@ -6,8 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
-from config.accounts import passwords_are_offered
-from config.second_factors import passkeys_work
+from config.accounts import passkeys_work, passwords_are_offered
 
 
 def site(request: HttpRequest) -> dict[str, Any]:

@@ -1,13 +1,13 @@
-"""Passkeys, one-time codes and recovery codes, which are django-allauth's: what this site adds to them."""
+"""Passkeys, one-time codes and recovery codes, which are django-allauth's: what this site adds to them.
+
+Imported only where they are installed.
+"""
 
 from __future__ import annotations
 
 import logging
-from ipaddress import ip_address
 
 from allauth.mfa.adapter import DefaultMFAAdapter
-from django.conf import settings
-from django.http import HttpRequest
 
 from authapp.openid import sealing
 
@@ -28,15 +28,3 @@ class MFAAdapter(DefaultMFAAdapter):
         except sealing.Unreadable:
             logger.error("A second factor cannot be read: SECRET_KEY was changed without SECRET_KEY_FALLBACKS.")
             return ""
-
-
-def passkeys_work(request: HttpRequest) -> bool:
-    """Return whether a browser takes passkeys here: not under an IP address, which is no domain."""
-    if "allauth.mfa" not in settings.INSTALLED_APPS:
-        return False
-    host = request.get_host()
-    try:
-        ip_address(host.rpartition(":")[0].strip("[]") or host)
-    except ValueError:
-        return True
-    return False
