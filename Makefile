@@ -3,7 +3,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help run test lint bench lock clean port venv base dev clients
+.PHONY: help run test lint bench pictures lock clean port venv base dev clients
 
 PY := .venv/bin/python
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check --no-input
@@ -15,6 +15,7 @@ help:
 	@echo "make test   run the tests (ARGS='-k refresh' goes to pytest)"
 	@echo "make lint   ruff, mypy, djlint and Django's own checks, also as in production"
 	@echo "make bench  measure beside other servers, write docs/performance.md (ARGS=--full, ARGS=--help)"
+	@echo "make pictures  take the pictures of the README anew; needs Chromium"
 	@echo "make lock   write requirements/*.txt anew from pyproject.toml (ARGS=--upgrade takes newer versions)"
 	@echo "make clean  remove what these made: .venv, node_modules, caches; the database stays"
 	@echo "PYTHON=/path/to/python3 chooses the Python that .venv is made from."
@@ -49,6 +50,9 @@ lint: dev
 # On a machine that does nothing else. Node servers to compare with are installed into ~/.cache/star-bench.
 bench: dev
 	@$(PY) -m tests.bench $(ARGS)
+
+pictures: dev
+	@$(PY) -m tests.browser.pictures
 
 lock: venv
 	@$(PY) -m uv --version >/dev/null 2>&1 || $(PIP_INSTALL) uv

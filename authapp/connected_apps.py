@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
@@ -10,6 +11,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -49,6 +51,7 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
                     "connection": connection,
                     "application": connection.application,
                     "use": used.get(connection.pk),
+                    "last": _ago(used[connection.pk].last_call_at) if connection.pk in used else "",
                     "is_new": seen_at is not None and connection.created_at.timestamp() > seen_at,
                     "organisation": organisations.get(connection.issuer, ""),
                     "scopes": [descriptions.get(scope, scope) for scope in connection.scopes],
@@ -61,6 +64,13 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
             "shows_use": usage is not None,
         },
     )
+
+
+def _ago(at: datetime) -> str:
+    now = timezone.now()
+    if (now - at).total_seconds() < 60:
+        return _("just now")
+    return _("%(time)s ago") % {"time": timesince(at, now, depth=1)}
 
 
 def status_of(user: Any) -> list[dict[str, Any]]:

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.http import HttpRequest
 
 from config.accounts import passkeys_work, passwords_are_offered
+from config.middleware import SIGN_IN_PATHS
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
@@ -18,4 +19,13 @@ def site(request: HttpRequest) -> dict[str, Any]:
         # Asked by the page that needs it alone: an error page must not read a body that is what was bad.
         "passwords_are_offered": partial(passwords_are_offered, request),
         "passkeys_work": partial(passkeys_work, request),
+        "here": partial(here, request),
     }
+
+
+def here(request: HttpRequest) -> str:
+    """Return where to come back to after choosing a language.
+
+    With the query where that says what the page is about; elsewhere it may hold a code, which has no place in a page.
+    """
+    return request.get_full_path() if request.path.startswith(SIGN_IN_PATHS) else request.path

@@ -42,3 +42,10 @@ def second_factors(*, debug: bool, site_name: str) -> dict[str, Any]:
         # http://localhost, where browsers allow passkeys too (W3C Web Authentication §5.1.3).
         "MFA_WEBAUTHN_ALLOW_INSECURE_ORIGIN": debug,
     }
+
+
+def cookies(*, https: bool) -> dict[str, Any]:
+    """Return Django's settings for cookies: no script reads one, and on https none leaves it."""
+    kinds = ("SESSION", "CSRF", "LANGUAGE")
+    flags = {"SECURE": https, "HTTPONLY": True, "SAMESITE": "Lax"}
+    return {f"{kind}_COOKIE_{flag}": value for kind in kinds for flag, value in flags.items()}

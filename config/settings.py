@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from config import environment, logs
 from config.entra import settings as entra
 from config.environment import read
-from config.security import CONTENT_SECURITY_POLICY, SILENCED_SYSTEM_CHECKS, second_factors  # noqa: F401
+from config.security import CONTENT_SECURITY_POLICY, SILENCED_SYSTEM_CHECKS, cookies, second_factors  # noqa: F401
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -177,7 +177,7 @@ ACCOUNT_LOGIN_METHODS = {"username"}
 ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*", "password2*"]
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_SESSION_REMEMBER = True
-# A whole office signs in from one address; guessing is what the limit on failures is for (allauth keeps its default).
+# A whole office signs in from one address; guessing is what allauth's own limit on failures is for.
 ACCOUNT_RATE_LIMITS = {"login": "300/m/ip"}
 ACCOUNT_FORMS = {"login": "config.accounts.LoginForm", "reset_password": "config.accounts.ResetPasswordForm"}
 
@@ -388,8 +388,7 @@ MCPAPP = {
 
 # Behind a proxy that ends TLS Django sees http; the origin of a form post is still this site's.
 CSRF_TRUSTED_ORIGINS = [f"{_public.scheme}://{_public.netloc}"]
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = IS_HTTPS
-SESSION_COOKIE_HTTPONLY = CSRF_COOKIE_HTTPONLY = True
+vars().update(cookies(https=IS_HTTPS))
 X_FRAME_OPTIONS = "DENY"
 SECURE_PROXY_SSL_HEADER = ("STAR_PUBLIC_SCHEME", "https")  # set by config.middleware, never by a client
 SECURE_REFERRER_POLICY = "same-origin"

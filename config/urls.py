@@ -31,6 +31,7 @@ urlpatterns = [
     re_path(r"^accounts/(?:email|confirm-email|3rdparty|social|password/set)/", not_here),
     path("", include("authapp.urls")),
     path("", include("mcpapp.urls")),
+    path("i18n/", include("django.conf.urls.i18n")),
     path("accounts/", include("allauth.urls")),
     path("admin/", admin.site.urls),
 ]

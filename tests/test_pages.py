@@ -36,7 +36,8 @@ def test_pages_speak_the_language_of_the_browser(path: str) -> None:
     assert 'lang="en"' in english
     assert 'lang="zh-hans"' in chinese
     assert any("\u4e00" <= character <= "\u9fff" for character in chinese)
-    assert not any("\u4e00" <= character <= "\u9fff" for character in english)
+    said = english.partition("<footer")[0]  # where each language is named in itself
+    assert not any("\u4e00" <= character <= "\u9fff" for character in said)
 
 
 def test_sign_up_is_closed_unless_the_settings_open_it(settings: Any) -> None:
@@ -98,3 +99,26 @@ def test_a_bad_body_at_a_bad_host_is_still_a_400(content_type: str, host: str) -
         "POST", "/o/authorize/", b"x=\xff", content_type=content_type, headers=headers
     )
     assert response.status_code == 400
+
+
+def test_the_language_is_chosen_and_the_page_stays() -> None:
+    client = Client(headers={"host": HOST, "accept-language": "en"})
+    page = client.get("/accounts/login/?next=/connected-apps/").content.decode()
+    assert 'value="zh-hans"' in page
+    assert "简体中文" in page
+    asked = html.unescape(page.partition("<footer")[2].partition('name="next" value="')[2].partition('"')[0])
+    assert asked == "/accounts/login/?next=/connected-apps/"
+    chosen = client.post("/i18n/setlang/", {"language": "zh-hans", "next": asked})
+    assert (chosen.status_code, chosen["Location"]) == (302, asked)
+    cookie = chosen.cookies["django_language"]
+    assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
+    assert 'lang="zh-hans"' in client.get(asked).content.decode()
+    client.post("/i18n/setlang/", {"language": "en", "next": asked})
+    assert 'lang="en"' in client.get(asked).content.decode()
+
+
+@pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"])
+def test_choosing_a_language_leads_nowhere_else(target: str) -> None:
+    response = Client(headers={"host": HOST}).post("/i18n/setlang/", {"language": "zh-hans", "next": target})
+    assert response["Location"] == "/"
+    assert Client(enforce_csrf_checks=True, headers={"host": HOST}).post("/i18n/setlang/").status_code == 403
