@@ -87,6 +87,9 @@ class Forked:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for stream in (self.stdin, self.stdout, self.stderr):
+            if stream is not None:
+                stream.close()
         self.wait()
 
     def communicate(self, input: str | None = None, timeout: float | None = None) -> tuple[str, str]:
