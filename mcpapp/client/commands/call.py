@@ -43,11 +43,15 @@ def call(
             help="a.b=1 is a key of an object, key=@file takes a file's content; lists and objects are JSON.",
         ),
     ],
-    json: Annotated[str | None, typer.Option("--json", help="The arguments as JSON; - reads them from stdin.")] = None,
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="JSON", help="The arguments as JSON; - reads them from stdin.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Call a destructive tool without asking.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print the result as the JSON that the server sent.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="No tables, no Markdown.")] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images and other files.")] = Path(),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for images and other files.")
+    ] = Path(),
 ) -> None:
     """Call a tool. Its result is the output; the exit code is 1 if the tool says that it failed."""
     from mcpapp.client.arguments import server_and_rest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,9 +14,11 @@ if TYPE_CHECKING:
     from mcpapp.client.sign_ins import SignIn, SignIns
 
 
-@takes_options
+@partial(takes_options, only=("cache_dir",))
 def status(
-    url: Annotated[str | None, typer.Argument(help="Of the MCP server; all of them if left out.")] = None,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="Of the MCP server; all of them if left out.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     *,
     options: Options,

@@ -13,7 +13,9 @@ from mcpapp.client.options import Options, takes_options
 @takes_options
 def tools(
     options: Options,
-    url: Annotated[str | None, typer.Argument(help="Of the MCP server; not needed if there is one.")] = None,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="Of the MCP server; not needed if you are signed in to one.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="All that the server says of them.")] = False,
 ) -> None:
     """List the tools of a server: name, what it does, arguments, and effect, as the server says it, ? if not."""
