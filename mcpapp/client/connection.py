@@ -27,8 +27,17 @@ async def connect(url: str, options: Options, **client_arguments: Any) -> AsyncI
     client_arguments.setdefault("client_info", Implementation(name="star", version="1"))
     async with AsyncExitStack() as stack:
         from mcpapp.client.credentials import Credentials, http_client
+        from mcpapp.client.wrong_url import LastAnswer, explained
 
         auth = Credentials(url, options, stack)
         http = await stack.enter_async_context(http_client(options, auth, SECONDS_TO_READ))
+        last = LastAnswer()
+        http.event_hooks["response"].append(last.hear)
         transport = streamable_http_client(url, http_client=http)
-        yield await stack.enter_async_context(Client(transport, **client_arguments))
+        try:
+            client = await stack.enter_async_context(Client(transport, **client_arguments))
+        except Exception as error:
+            if failure := await explained(error, url, last, options):
+                raise failure from error
+            raise
+        yield client

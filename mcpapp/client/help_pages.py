@@ -39,7 +39,7 @@ class Command(_WithExamples, TyperCommand):
             if found is None:
                 continue
             if part.param_type_name == "argument":
-                groups["Arguments"].append((part.display_name_raw, getattr(part, "help", None) or ""))
+                groups["Arguments"].append((_name_of(part), getattr(part, "help", None) or ""))
             else:
                 groups.setdefault(getattr(part, "rich_help_panel", None) or "Options", []).append(found)
         for name, rows in groups.items():
@@ -68,8 +68,12 @@ def _said(command: Any) -> str:
     return (command.help or "").partition("\n")[0] if command else ""
 
 
+def _name_of(argument: Any) -> str:
+    return str(argument.display_name_raw)
+
+
 def _usage_of(argument: Any) -> str:
-    name: str = argument.display_name_raw
+    name = _name_of(argument)
     if "[" in name:  # it says itself what may be left out
         return name
     return (name if argument.required else f"[{name}]") + ("..." if argument.nargs != 1 else "")

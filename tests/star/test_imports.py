@@ -11,8 +11,21 @@ import pytest
 from tests.conftest import ROOT
 from tests.star.program import Star
 
-# pydantic is typer's own, which checks the types of options with it.
-HEAVY = {"mcp", "mcp_types", "httpx2", "openai", "msal", "jsonschema", "keyring", "cryptography", "qrcode"}
+HEAVY = {
+    "asyncio",
+    "cryptography",
+    "filelock",
+    "httpx2",
+    "jsonschema",
+    "keyring",
+    "mcp",
+    "mcp_types",
+    "msal",
+    "openai",
+    "pydantic",
+    "qrcode",
+    "rich",
+}
 
 
 def told(program: str, *arguments: str, folder: Path = ROOT) -> str:

@@ -127,7 +127,7 @@ def chat(
         try:
             import openai  # noqa: F401  (an extra of its own)
         except ImportError:
-            raise UsageFailure("`star chat` needs a package more.", "Install it: pip install openai") from None
+            raise UsageFailure("`star chat` needs one more package.", "Install it: pip install openai") from None
         from mcpapp.client.chat import talk
         from mcpapp.client.chat.consent import Policy
         from mcpapp.client.chat.providers import Endpoint
