@@ -6,7 +6,6 @@ processes. A file that cannot be read is set aside and told of.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
@@ -91,6 +90,8 @@ class Cache:
     @asynccontextmanager
     async def lock(self, kind: str, name: str) -> AsyncIterator[None]:
         """Hold a thing alone among all processes; a process that is killed lets go. Raises: CacheFailure."""
+        import asyncio  # what only reads needs none
+
         from filelock import FileLock, Timeout
 
         path = self.path(kind, name)

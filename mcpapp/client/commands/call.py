@@ -121,7 +121,6 @@ def _arguments(call: _Call, tool: types.Tool) -> dict[str, Any]:
 
 
 async def _require_consent(call: _Call, tool: types.Tool, options: Options) -> None:
-    from mcpapp.client.asking import confirm
     from mcpapp.client.listing import effect
     from mcpapp.client.visible import one_line
 
@@ -130,6 +129,8 @@ async def _require_consent(call: _Call, tool: types.Tool, options: Options) -> N
     name = one_line(tool.name)
     if not options.is_interactive:
         raise UsageFailure(f"{name} is destructive, and nobody is here to be asked.", "Add --yes to call it.")
+    from mcpapp.client.asking import confirm
+
     if not await confirm(f"{name} is destructive. Call it?"):
         raise Failure(f"{name} was not called.")
 

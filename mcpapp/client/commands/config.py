@@ -35,12 +35,11 @@ def config(
     ] = None,
 ) -> None:
     """Print the configuration of another program for a server, word for word. Nothing is changed."""
-    console.run(_config(client, url, name, list_, json, Options(cache_dir=cache_dir)))
+    with console.ending():
+        _config(client, url, name, list_, json, Options(cache_dir=cache_dir))
 
 
-async def _config(
-    client: str | None, url: str | None, name: str, is_list: bool, is_json: bool, options: Options
-) -> None:
+def _config(client: str | None, url: str | None, name: str, is_list: bool, is_json: bool, options: Options) -> None:
     from dataclasses import asdict
 
     from mcpapp.client.arguments import nearest
