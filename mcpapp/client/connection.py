@@ -15,8 +15,13 @@ SECONDS_TO_READ = 300  # a server may take its time with a call, and hold a stre
 
 
 @asynccontextmanager
-async def connect(url: str, options: Options, **client_arguments: Any) -> AsyncIterator[Client]:
+async def connect(
+    url: str, options: Options, *, use_kept: bool | None = None, **client_arguments: Any
+) -> AsyncIterator[Client]:
     """Connect to the MCP server at `url`; `client_arguments` go to the SDK's `Client`.
+
+    With `use_kept`, what the server says of itself and of its tools is kept: True takes what is kept already, False
+    asks for it anew. With None nothing is kept beyond the connection.
 
     Raises: Failure, and errors of the SDK and the HTTP client that `failures.as_failure` knows.
     """
@@ -31,6 +36,11 @@ async def connect(url: str, options: Options, **client_arguments: Any) -> AsyncI
 
         auth = Credentials(url, options, stack)
         http = await stack.enter_async_context(http_client(options, auth, SECONDS_TO_READ))
+        kept = auth.lists if use_kept is not None else None
+        if kept is not None:
+            if not use_kept:
+                kept.forget()
+            client_arguments |= kept.client_arguments()
         last = LastAnswer()
         http.event_hooks["response"].append(last.hear)
         transport = streamable_http_client(url, http_client=http)
@@ -40,4 +50,6 @@ async def connect(url: str, options: Options, **client_arguments: Any) -> AsyncI
             if failure := await explained(error, url, last, options):
                 raise failure from error
             raise
+        if kept is not None:
+            kept.keep_discovered(client.session.discover_result)
         yield client

@@ -30,7 +30,7 @@ async def _tools(url: str | None, is_json: bool, options: Options) -> None:
     from mcpapp.client.servers import chosen
     from mcpapp.client.visible import one_line
 
-    async with connect(chosen(url, options), options) as client:
+    async with connect(chosen(url, options), options, use_kept=False) as client:
         found = await every(client.list_tools, "tools")
     if is_json:
         output.write_json([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in found])
