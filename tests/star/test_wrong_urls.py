@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,18 @@ PAGE = b"<html>Hello</html>"
 
 
 class Page(BaseHTTPRequestHandler):
-    """`/STATUS` is answered with it, and with a page; `/moved` leads elsewhere."""
+    """`/STATUS` is answered with it, and a page; `/moved` leads elsewhere; `metadata` is what the site says of itself."""
+
+    metadata = b""
+
+    def do_GET(self) -> None:
+        if not self.metadata or self.path != "/.well-known/oauth-protected-resource":
+            return self.do_POST()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(self.metadata)
+        return None
 
     def do_POST(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
@@ -30,8 +43,6 @@ class Page(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(PAGE)))
         self.end_headers()
         self.wfile.write(PAGE)
-
-    do_GET = do_POST
 
     def log_message(self, *_: object) -> None:
         """Nothing."""
@@ -72,6 +83,36 @@ def test_a_page_that_moved_is_told_with_the_place_and_not_followed(shell: Shell,
     assert done.returncode == UNREACHABLE
     assert "It leads to https://example.com/mcp\\x1b[2J." in done.stderr
     assert "\x1b" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("resource", "offered"),
+    [
+        ("{page}/mcp", "Did you mean {page}/mcp?"),
+        ("{page}/m\x1b[2J", "Did you mean {page}/m\\x1b[2J?"),
+        ("{page}/nothing", "Check the URL, also what follows the host."),  # what was asked for
+        ("{page}.evil.example/mcp", "Check the URL, also what follows the host."),
+        ("https://evil.example/mcp", "Check the URL, also what follows the host."),
+        (["{page}/mcp"], "Check the URL, also what follows the host."),
+    ],
+)
+def test_only_a_url_of_the_same_site_is_offered(
+    shell: Shell, page: str, monkeypatch: pytest.MonkeyPatch, resource: Any, offered: str
+) -> None:
+    metadata = json.dumps({"resource": resource}).replace("{page}", page)
+    monkeypatch.setattr(Page, "metadata", metadata.encode())
+    done = shell.star("ping", f"{page}/nothing")
+    assert done.stderr.splitlines()[-1] == offered.replace("{page}", page)
+
+
+@pytest.mark.parametrize("metadata", [b"[" * 200_000, b"\xff", b"1" * 3_000_000])
+def test_what_a_site_says_that_means_harm_offers_nothing(
+    shell: Shell, page: str, monkeypatch: pytest.MonkeyPatch, metadata: bytes
+) -> None:
+    monkeypatch.setattr(Page, "metadata", metadata)
+    done = shell.star("ping", f"{page}/nothing")
+    assert done.returncode == UNREACHABLE
+    assert done.stderr.endswith("\nCheck the URL, also what follows the host.\n")
 
 
 @pytest.mark.live
