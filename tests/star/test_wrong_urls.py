@@ -20,7 +20,7 @@ PAGE = b"<html>Hello</html>"
 
 
 class Page(BaseHTTPRequestHandler):
-    """`/STATUS` is answered with it, and a page; `/moved` leads elsewhere; `metadata` is what the site says of itself."""
+    """`/STATUS` is answered with it, `/moved` leads elsewhere; `metadata` is what the site says of itself."""
 
     metadata = b""
 
