@@ -227,7 +227,7 @@ class Cache:
                 self._key = key_made()
             except KeyringFailure as failure:
                 reason = str(failure)
-            if self._key is None and not mark.exists():
+            if self._key is None and path.parent.name not in _NO_LOSS and not mark.exists():
                 mark.touch(mode=0o600)
                 console.say(f"{reason}: sign-ins are kept unencrypted in {path.parent}, readable by you alone.")
         return self._key

@@ -33,7 +33,7 @@ from mcpapp.client.sdk import (
 from mcpapp.client.sign_ins import SignIn
 from mcpapp.client.urls import is_safe
 from mcpapp.client.visible import one_line
-from mcpapp.client.wrong_url import named_resource
+from mcpapp.client.wrong_url import missing, named_resource
 
 
 class _ClientRefused(Exception):
@@ -299,7 +299,7 @@ async def refusal_of(http: httpx2.AsyncClient, url: str) -> httpx2.Response:
     """Ask a server for its refusal, which names the scopes it wants (RFC 6750 3).
 
     Returns: its 401; made up for a server that lets strangers in, or that refuses in another way.
-    Raises: httpx2.TransportError if it cannot be reached.
+    Raises: httpx2.TransportError if it cannot be reached, ServerFailure if there is none.
     """
     hello = {
         "jsonrpc": "2.0",
@@ -318,6 +318,8 @@ async def refusal_of(http: httpx2.AsyncClient, url: str) -> httpx2.Response:
     request = http.build_request("POST", url, json=hello, headers=headers)
     response = await http.send(request, stream=True)
     await response.aclose()
+    if response.status_code in (404, 405):
+        raise await missing(http, url, response.status_code)
     return response if response.status_code == 401 else httpx2.Response(401, request=request)
 
 

@@ -59,9 +59,14 @@ async def explained(error: Exception, url: str, last: LastAnswer, options: Optio
 
     async with http_client(options) as http:
         http.event_hooks["response"].append(bound)
-        named = await named_resource(http, url)
+        return await missing(http, url, last.status)
+
+
+async def missing(http: httpx2.AsyncClient, url: str, status: int) -> ServerFailure:
+    """Return what is said of a URL that answered with this status, and of no server; `http` bounds what it reads."""
+    named = await named_resource(http, url)
     way_out = f"Did you mean {named}?" if named else "Check the URL, also what follows the host."
-    return ServerFailure(f"{_at(url)} It answered {last.status}.", way_out)
+    return ServerFailure(f"{_at(url)} It answered {status}.", way_out)
 
 
 async def named_resource(http: httpx2.AsyncClient, url: str) -> str:

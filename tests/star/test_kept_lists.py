@@ -77,6 +77,15 @@ def test_what_is_kept_is_for_its_owner_alone_and_has_no_token_in_it(signed_in: S
     assert [token for token in tokens.values() if len(token) > 20 and token in path.read_text()] == []
 
 
+def test_that_there_is_no_keyring_is_said_of_sign_ins_alone(signed_in: Star, url: str) -> None:
+    """A `star login` that came to nothing has the keyring looked for again."""
+    signed_in("login", f"{url}/nothing", code=4)
+    done = signed_in("call", url, "protected-data")
+    assert done.stderr == ""
+    assert kept(signed_in)
+    assert "unencrypted" in signed_in("login", url, "--again").stderr
+
+
 def test_it_is_asked_for_again_when_its_time_is_over(signed_in: Star, url: str) -> None:
     called(signed_in, url)
     until = content(signed_in)["tools"]["expires_at"]

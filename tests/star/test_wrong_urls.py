@@ -117,11 +117,13 @@ def test_what_a_site_says_that_means_harm_offers_nothing(
 
 @pytest.mark.live
 @pytest.mark.parametrize("command", ["ping", "login", "tools"])
-@pytest.mark.parametrize("path", ["", "/", "/mcp"])
+@pytest.mark.parametrize("path", ["", "/", "/mcp", "/star/mcp"])
 def test_the_server_that_the_site_names_is_offered(
     star: Star, url: str, live_server_url: str, command: str, path: str
 ) -> None:
-    done = star(command, f"{live_server_url}{path}", code=3 if command == "login" else UNREACHABLE)
+    done = star(
+        command, f"{live_server_url}{path}", code=3 if command == "login" and path in ("", "/") else UNREACHABLE
+    )
     assert f"Did you mean {url}?" in done.stderr
     assert star.kept() == []
 
