@@ -28,4 +28,4 @@ def here(request: HttpRequest) -> str:
 
     With the query where that says what the page is about; elsewhere it may hold a code, which has no place in a page.
     """
-    return request.get_full_path() if request.path.startswith(SIGN_IN_PATHS) else request.path
+    return request.get_full_path() if request.path_info.startswith(SIGN_IN_PATHS) else request.path
