@@ -7,11 +7,15 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client as Visitor
+from django.test import RequestFactory
 from playwright.sync_api import Page
 
+from config import error_pages as handlers
 from tests.browser.conftest import Open
 from tests.browser.desk import Client
 from tests.clients.desk import NODE_MODULES
+from tests.oauth import HOST
 
 pytestmark = pytest.mark.live
 
@@ -164,3 +168,34 @@ def test_pages_are_light_come_at_once_and_stand_still(opened: Open, connecting: 
         assert page.evaluate("window.shifted") == 0
     assert max(sizes) < MAXIMUM_BYTES
     assert statistics.median(paints) < MAXIMUM_PAINT_MILLISECONDS
+
+
+def error_pages() -> dict[str, str]:
+    """Return the pages of errors as visitors get them, which a server in development replaces by its own."""
+    visitor = Visitor(headers={"host": HOST}, raise_request_exception=False)
+    strict = Visitor(headers={"host": HOST}, enforce_csrf_checks=True)
+    request = RequestFactory(headers={"host": HOST}).get("/")
+    pages = {
+        "400": handlers.bad_request(request, ValueError()),
+        "403": handlers.permission_denied(request, PermissionError()),
+        "404": visitor.get("/nothing-here"),
+        "500": handlers.server_error(request),
+        "403, no CSRF token": strict.post("/accounts/login/", {"login": "demo"}),
+    }
+    return {name: response.content.decode() for name, response in pages.items()}
+
+
+@pytest.mark.parametrize("name", ["400", "403", "404", "500", "403, no CSRF token"])
+def test_error_pages_keep_nobody_out_and_lead_on(opened: Open, live_server_url: str, name: str) -> None:
+    body = error_pages()[name]
+    page = opened("/accounts/login/", bypass_csp=True)
+    page.route("**/the-error", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
+    page.goto("/the-error")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for viewport in SIZES.values():
+            page.set_viewport_size(viewport)  # type: ignore[arg-type]
+            assert violations(page) == [], f"{name}, {scheme}"
+            assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    assert page.locator("main a, main button, header a").count() > 0, "there is a way on"
+    assert "Traceback" not in body
