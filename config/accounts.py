@@ -15,6 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from authapp.accounts import is_powerful
+from config import known_devices
 from config.entra import people
 
 
@@ -37,6 +38,21 @@ class AccountAdapter(DefaultAccountAdapter):
         """
         user = super().authenticate(request, **credentials)
         return user if user is None or not settings.ENTRA.only or is_powerful(user) else None
+
+    def post_login(self, request: HttpRequest, user: Any, **options: Any) -> Any:
+        """Know the browser from now on."""
+        response = super().post_login(request, user, **options)
+        known_devices.remember(request, response, user.get_username())
+        return response
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """Return which count a failed sign-in goes to.
+
+        Private to django-allauth, which has no other way to say it; tests/config/test_known_devices.py fails loudly
+        where it is not asked any more.
+        """
+        login = str(credentials.get("email", credentials.get("username", ""))).lower()
+        return known_devices.count_for(request, login)
 
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
         """Add Entra for who is linked to an account of the tenant, and leave out a password that does not count."""
