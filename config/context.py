@@ -6,6 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
+from authapp import waiting_client
+from authapp.models import Application
 from config.accounts import passkeys_work, passwords_are_offered
 from config.middleware import SIGN_IN_PATHS
 
@@ -20,6 +22,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "passwords_are_offered": partial(passwords_are_offered, request),
         "passkeys_work": partial(passkeys_work, request),
         "here": partial(here, request),
+        "client_that_waits": partial(client_that_waits, request),
     }
 
 
@@ -29,3 +32,8 @@ def here(request: HttpRequest) -> str:
     With the query where that says what the page is about; elsewhere it may hold a code, which has no place in a page.
     """
     return request.get_full_path() if request.path_info.startswith(SIGN_IN_PATHS) else request.path
+
+
+def client_that_waits(request: HttpRequest) -> Application | None:
+    """Return the client that a person who signs in comes from."""
+    return waiting_client.find(request, request.POST.get("next") or request.GET.get("next") or "")
