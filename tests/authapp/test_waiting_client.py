@@ -54,6 +54,14 @@ def test_it_says_so_after_a_wrong_password_and_before_a_fresh_sign_in_too(alice:
     assert named(person.get(again["Location"]).content.decode()) == "Cursor"
 
 
+def test_the_sign_up_page_says_it_as_well(settings: Any) -> None:
+    settings.ALLOW_SIGNUP = True
+    url = authorization_url(client_id(), PKCE())
+    page = browser().get(f"/accounts/signup/?{urlencode({'next': url})}").content.decode()
+    assert named(page) == "Cursor"
+    assert f'value="{html.escape(url)}"' in page, "and leads back to it"
+
+
 @pytest.mark.parametrize(
     "changes",
     [
