@@ -18,6 +18,7 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "site_name": settings.SITE_NAME,
         "signup_is_open": settings.ALLOW_SIGNUP,
         "entra_is_on": settings.ENTRA.sign_in,
+        "passwords_can_be_reset": settings.MAIL_IS_CONFIGURED,
         # Asked by the page that needs it alone: an error page must not read a body that is what was bad.
         "passwords_are_offered": partial(passwords_are_offered, request),
         "passkeys_work": partial(passkeys_work, request),

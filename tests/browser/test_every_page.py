@@ -167,6 +167,13 @@ def test_nobody_is_kept_out_in_chinese(opened: Open, connecting: Connecting, nam
     assert page.locator("html").get_attribute("lang") == "zh-hans"
 
 
+def test_a_code_to_scan_is_dark_on_light_in_the_dark_too(opened: Open, connecting: Connecting) -> None:
+    page = PAGES["one-time codes, to start"](opened, connecting, {"color_scheme": "dark"})
+    image = page.locator("main img")
+    assert image.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert image.evaluate("image => getComputedStyle(image).backgroundColor") == "rgb(255, 255, 255)"
+
+
 WATCH = """
 window.shifted = 0;
 new PerformanceObserver((list) => {
