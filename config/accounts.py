@@ -76,12 +76,10 @@ class ResetPasswordForm(AllauthResetPasswordForm):
 
 
 class LoginForm(AllauthLoginForm):
-    """django-allauth's form; it offers to reset a password only where the site can send mail."""
+    """django-allauth's form, with the name that a client has for the person (OIDC Core §3.1.2.1, `login_hint`)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not settings.MAIL_IS_CONFIGURED:
-            self.fields["password"].help_text = ""
         if self.request is not None and (hint := self.request.GET.get("login_hint")):
             self.fields["login"].initial = hint[:150]
 

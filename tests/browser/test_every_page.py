@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from allauth.core.ratelimit import respond_429
 from django.test import Client as Visitor
 from django.test import RequestFactory
 from playwright.sync_api import Page
@@ -89,6 +90,20 @@ def device_done(opened: Open, connecting: Connecting, options: dict[str, Any]) -
     return page
 
 
+def after_the_password_again(path: str) -> Visit:
+    """Go to a page that wants the password once more."""
+
+    def visit(opened: Open, connecting: Connecting, options: dict[str, Any]) -> Page:
+        page = opened(path, signed_in="demo2", **options)
+        if "/reauthenticate/" in page.url:
+            page.fill("input[name=password]", "demo2")
+            page.locator("main form button").first.click()
+            page.wait_for_url(f"**{path}**")
+        return page
+
+    return visit
+
+
 PAGES: dict[str, Visit] = {
     "connect, a visitor": at("/", ""),
     "connect": at("/"),
@@ -108,6 +123,10 @@ PAGES: dict[str, Visit] = {
     "refused at authorize": at("/o/authorize/?client_id=unknown", ""),
     "password": at("/accounts/password/change/"),
     "second factors": at("/accounts/2fa/"),
+    "the password again": at("/accounts/reauthenticate/?next=/"),
+    "one-time codes, to start": after_the_password_again("/accounts/2fa/totp/activate/"),
+    "passkeys": at("/accounts/2fa/webauthn/"),
+    "passkeys, to add one": after_the_password_again("/accounts/2fa/webauthn/add/"),
 }
 
 
@@ -137,6 +156,22 @@ def test_nobody_is_kept_out_in_any_light_on_any_size(opened: Open, connecting: C
     assert page.title().strip(" ·") not in {"", "Star"}
     assert page.locator("html").get_attribute("lang") == "en"
     assert page.locator("h1").count() == 1
+
+
+@pytest.mark.parametrize("name", ["connect", "sign-in for a client", "consent", "device", "second factors"])
+def test_nobody_is_kept_out_in_chinese(opened: Open, connecting: Connecting, name: str) -> None:
+    options: dict[str, Any] = {"bypass_csp": True, "locale": "zh-CN", "viewport": SIZES["phone"]}
+    page = PAGES[name](opened, connecting, options)
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["phone"]["width"]
+    assert page.locator("html").get_attribute("lang") == "zh-hans"
+
+
+def test_a_code_to_scan_is_dark_on_light_in_the_dark_too(opened: Open, connecting: Connecting) -> None:
+    page = PAGES["one-time codes, to start"](opened, connecting, {"color_scheme": "dark"})
+    image = page.locator("main img")
+    assert image.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert image.evaluate("image => getComputedStyle(image).backgroundColor") == "rgb(255, 255, 255)"
 
 
 WATCH = """
@@ -181,11 +216,12 @@ def error_pages() -> dict[str, str]:
         "404": visitor.get("/nothing-here"),
         "500": handlers.server_error(request),
         "403, no CSRF token": strict.post("/accounts/login/", {"login": "demo"}),
+        "429": respond_429(visitor.get("/accounts/login/").wsgi_request),
     }
     return {name: response.content.decode() for name, response in pages.items()}
 
 
-@pytest.mark.parametrize("name", ["400", "403", "404", "500", "403, no CSRF token"])
+@pytest.mark.parametrize("name", ["400", "403", "404", "500", "403, no CSRF token", "429"])
 def test_error_pages_keep_nobody_out_and_lead_on(opened: Open, live_server_url: str, name: str) -> None:
     body = error_pages()[name]
     page = opened("/accounts/login/", bypass_csp=True)
