@@ -58,7 +58,7 @@ from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)
 
-_LISTS = ("tools/list", "resources/list", "resources/templates/list", "prompts/list")
+_KEPT_BY_CLIENTS = ("server/discover", "tools/list", "resources/list", "resources/templates/list", "prompts/list")
 
 Listed = TypeVar("Listed", bound=ListedTool | ListedResource | ListedTemplate | ListedPrompt)
 
@@ -293,7 +293,7 @@ def build_server(catalog: Catalog, verifier: Verifier | None = None) -> Server:
         version=conf.server_version(),
         website_url=conf.resources()[0].rpartition("/")[0] or None,
         middleware=[with_caller],
-        cache_hints=dict.fromkeys(_LISTS, hint),
+        cache_hints=dict.fromkeys(_KEPT_BY_CLIENTS, hint),
         request_state_security=request_state_security(),
         log_level="WARNING",
     )

@@ -47,7 +47,7 @@ def made_up(ours: float = 100.0) -> measured.Measured:
         },
         exchanges={"SQLite": {name: [Exchanges(1.0, 2.0, 300.0)] for name in ("ours", "stock")}},
         lifetime=Lifetime(1.0, {0: 10**8, 10**5: 10**8, 10**6: 10**8}),
-        console=ConsoleClient(90.0, 300.0, 500.0, 40.0, 5.0),
+        console=ConsoleClient(90.0, 300.0, 500.0, 40.0, 5.0, 450.0, 700.0),
     )
 
 

@@ -6,7 +6,6 @@ processes. A file that cannot be read is set aside and told of.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import hashlib
 import json
@@ -26,6 +25,8 @@ FORMAT = 1
 MAX_BYTES = 1024 * 1024
 SECONDS_BETWEEN_TRIES = 0.03
 SECONDS_UNTIL_LEFTOVERS_GO = 3600
+# Kinds that are asked for again where they cannot be read: nobody has to hear of it.
+_NO_LOSS = {"lists"}
 _NEW = ".new-"
 
 
@@ -91,6 +92,8 @@ class Cache:
     @asynccontextmanager
     async def lock(self, kind: str, name: str) -> AsyncIterator[None]:
         """Hold a thing alone among all processes; a process that is killed lets go. Raises: CacheFailure."""
+        import asyncio  # what only reads needs none
+
         from filelock import FileLock, Timeout
 
         path = self.path(kind, name)
@@ -156,6 +159,10 @@ class Cache:
         return envelope
 
     def _set_aside(self, path: Path) -> None:
+        if path.parent.name in _NO_LOSS:
+            with suppress(OSError):
+                path.unlink()
+            return
         aside = path.with_name(f"{path.stem}.unreadable-{time.time_ns()}")
         with suppress(OSError):
             path.replace(aside)

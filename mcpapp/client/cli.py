@@ -6,7 +6,8 @@ from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+
+from mcpapp.client.help_pages import Command, Commands
 
 # What `star --help` says of each command; its module is `mcpapp.client.commands.<name>`.
 COMMANDS = {
@@ -17,9 +18,39 @@ COMMANDS = {
     "call": "Call a tool.",
     "resources": "List and read the resources of a server.",
     "prompts": "List and fill in the prompts of a server.",
-    "ping": "See whether a server answers.",
+    "ping": "See whether a server answers, and how fast.",
     "config": "Print the configuration of another client for a server.",
     "chat": "Talk to a language model that uses the tools of servers.",
+}
+_GROUPS = {
+    "Signing in": ["login", "logout", "status"],
+    "Using a server": ["tools", "call", "resources", "prompts", "ping", "chat"],
+    "Other programs": ["config"],
+}
+_URL = "https://example.com/mcp"
+# What a page of help ends with.
+EXAMPLES = {
+    "star": [f"star login {_URL}", "star tools", "star call add a=1 b=2", "star COMMAND --help"],
+    "login": [
+        f"star login {_URL}",
+        f"star login {_URL} --device",
+        "star login URL --entra --tenant contoso.example --client-id ID --scope SCOPE",
+    ],
+    "logout": ["star logout", f"star logout {_URL}", "star logout --all"],
+    "status": ["star status", "star status --json"],
+    "tools": ["star tools", f"star tools {_URL} --json"],
+    "call": [
+        "star call add a=1 b=2",
+        f"star call {_URL} find text='two words' limits.pages=3",
+        "star call upload file=@letter.txt",
+        'star call add --json \'{"a": 1, "b": 2}\'',
+    ],
+    "ping": ["star ping", f"star ping {_URL} --verbose"],
+    "config": ["star config --list", f"star config vscode {_URL}", "star config codex --json"],
+    "chat": [
+        f"star chat {_URL} --model gpt-5",
+        "star chat --base-url http://127.0.0.1:11434/v1 --model llama3 -p 'Who am I?'",
+    ],
 }
 
 
@@ -27,20 +58,22 @@ def _load(name: str) -> Any:
     module = import_module(f"mcpapp.client.commands.{name}")
     app = getattr(module, "app", None)
     if app is None:
-        app = typer.Typer(add_completion=False)
-        app.command(name, help=COMMANDS[name])(getattr(module, name))
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        app.command(name, cls=Command, epilog="\n".join(EXAMPLES[name]))(getattr(module, name))
     command = typer.main.get_command(app)
     command.name = name
     return command
 
 
-class _Commands(TyperGroup):
+class _Commands(Commands):
     """The commands by name: shown by what is said of them above, imported when one is meant."""
+
+    groups = _GROUPS
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
         # Among these typer looks for the one that was meant.
-        self.commands = {name: TyperCommand(name, help=text) for name, text in COMMANDS.items()}
+        self.commands = {name: Command(name, help=text) for name, text in COMMANDS.items()}
 
     def list_commands(self, ctx: Any) -> list[str]:
         return list(COMMANDS)
@@ -66,7 +99,9 @@ def _version(wanted: bool) -> None:
 app = typer.Typer(
     name="star",
     cls=_Commands,
+    epilog="\n".join(EXAMPLES["star"]),
     no_args_is_help=True,
+    rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
@@ -74,14 +109,21 @@ app = typer.Typer(
 
 @app.callback()
 def star(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which version this is.")
+    ] = False,
 ) -> None:
     """Sign in to MCP servers, list and call what they have."""
 
 
 def main(arguments: list[str] | None = None, program: str = "star") -> None:
     """Run one command. Raises: SystemExit, always."""
+    import atexit
+    import gc
+
     from mcpapp.client import lean_import
 
     lean_import.wanted = True
+    # What is left at the end goes with the process; looking for garbage in it takes half as long as importing it.
+    atexit.register(gc.freeze)
     app(args=arguments, prog_name=program)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 from collections.abc import Coroutine, Iterator
@@ -10,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from mcpapp.client.failures import EXIT_INTERRUPTED, Failure, as_failure
+from mcpapp.client.output import write
 from mcpapp.client.visible import visible
 
 if TYPE_CHECKING:
@@ -36,7 +36,10 @@ def __getattr__(name: str) -> Any:
 
 def say(text: str) -> None:
     """Tell the person something on stderr."""
-    _console("err").print(text)
+    if "err" in _consoles:  # it may have a bar of progress on the screen, which has to go out of the way
+        _console("err").print(text)
+    else:
+        write(text, to_stderr=True)
 
 
 def _console(name: str) -> Console:
@@ -46,11 +49,14 @@ def _console(name: str) -> Console:
 
 def fail(failure: Failure) -> NoReturn:
     """Tell what failed and what to do next on stderr, and end with its exit code. Raises: SystemExit."""
-    err = _console("err")
     # Parts of it may be a server's words.
-    err.print(f"star: {visible(str(failure))}", style="bold red")
+    told = f"star: {visible(str(failure))}"
+    if sys.stderr.isatty():
+        _console("err").print(told, style="bold red")
+    else:
+        say(told)
     if failure.hint:
-        err.print(visible(failure.hint))
+        say(visible(failure.hint))
     raise SystemExit(failure.exit_code)
 
 
@@ -59,6 +65,8 @@ def run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
 
     Raises: SystemExit with the exit code of what failed, after a message on stderr.
     """
+    import asyncio  # pages of help, and what is kept, need none
+
     with ending():
         return asyncio.run(coroutine)
 

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 
 from mcpapp.client.failures import SignInFailure
+from mcpapp.client.kept_lists import KeptLists
 from mcpapp.client.options import Options
 from mcpapp.client.refreshing import refresh
 from mcpapp.client.sign_ins import SignIn, SignIns
@@ -97,6 +98,11 @@ class Credentials(httpx2.Auth):
         """What is known of the sign-in, None if there is none."""
         return self._kept if self._kept and self._kept.tokens else None
 
+    @property
+    def lists(self) -> KeptLists | None:
+        """What the server told this sign-in, None if there is none that works."""
+        return self._sign_ins.lists(self._kept) if self._kept else None
+
     def keep(self, sign_in: SignIn) -> None:
         """Keep what became known of the sign-in. Raises: CacheFailure."""
         self._kept = sign_in
@@ -172,6 +178,7 @@ class Credentials(httpx2.Auth):
         return sign_in.access_token
 
     async def _ask(self, refusal: httpx2.Response) -> None:
+        self._sign_ins.forget_lists(self._url)  # it may be somebody else who signs in
         if self._options.entra or self._known.entra:
             from mcpapp.client import entra
 

@@ -64,6 +64,15 @@ def leaves(error: BaseException) -> Iterator[BaseException]:
         yield error
 
 
+def _way_out(told: str) -> str:
+    """Return what to do after a connection that came to nothing."""
+    if "WRONG_VERSION_NUMBER" in told or "HTTP_REQUEST" in told:
+        return "It does not speak https there. For a server on this machine write http://; check the port too."
+    if "CERTIFICATE_VERIFY_FAILED" in told:
+        return "Its certificate is not trusted here. SSL_CERT_FILE names the certificates of an authority of your own."
+    return "Is it running? Check the URL with its port, and your network."
+
+
 def as_failure(error: BaseException) -> Failure | None:
     """Return what an error of the libraries beneath means for a person; None if it is none of the expected ones."""
     found = list(leaves(error))
@@ -83,7 +92,7 @@ def as_failure(error: BaseException) -> Failure | None:
         if isinstance(leaf, httpx2.TimeoutException):
             return ServerFailure("The server did not answer in time.", "Try again, or check the URL.")
         if isinstance(leaf, httpx2.TransportError):
-            return ServerFailure(f"The server cannot be reached: {told}", "Check the URL and your network.")
+            return ServerFailure(f"The server cannot be reached: {told}", _way_out(told))
         if isinstance(leaf, httpx2.InvalidURL):
             return UsageFailure(f"This is no URL: {told}")
         if isinstance(leaf, httpx2.HTTPError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mcpapp.client.arguments import nearest
@@ -36,12 +37,12 @@ async def every(fetch: Callable[..., Awaitable[Any]], field: str) -> list[Any]:
     raise ServerFailure("The server's list does not end.", "Tell whoever runs the server.")
 
 
-async def tool_named(client: Client, name: str) -> types.Tool:
-    """Return what the server says of a tool.
+async def tool_named(client: Client, name: str, *, anew: bool = False) -> types.Tool:
+    """Return what the server says of a tool; `anew` asks it also where a list is kept.
 
     Raises: UsageFailure, with the nearest name, when it has no such tool.
     """
-    tools = await every(client.list_tools, "tools")
+    tools = await every(partial(client.list_tools, cache_mode="refresh" if anew else "use"), "tools")
     for tool in tools:
         if tool.name == name:
             return tool  # type: ignore[no-any-return]

@@ -39,8 +39,8 @@ class Options:
     is_interactive: bool = True
 
 
-def takes_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command's function the options of `Options` as options of the command line.
+def takes_options(command: Callable[..., Any], only: tuple[str, ...] = ()) -> Callable[..., Any]:
+    """Give a command's function the options of `Options`, or `only` some of them, as options of the command line.
 
     The function has a parameter `options: Options`, the last one; typer never sees it.
     """
@@ -48,7 +48,7 @@ def takes_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     import typer
 
-    panel = "Signing in"
+    panel = None if only else "Signing in"
     annotations: dict[str, Any] = {
         "verbose": Annotated[
             bool, typer.Option("--verbose", "-v", help="Show each HTTP step on stderr, secrets masked.")
@@ -60,18 +60,26 @@ def takes_options(command: Callable[..., Any]) -> Callable[..., Any]:
             bool, typer.Option("--no-browser", help="Print the URL, open no browser.", rich_help_panel=panel)
         ],
         "timeout": Annotated[
-            float, typer.Option("--timeout", min=1, help="Seconds to wait for the sign-in.", rich_help_panel=panel)
+            float,
+            typer.Option("--timeout", min=1, metavar="SECONDS", help="To wait for the sign-in.", rich_help_panel=panel),
         ],
         "cache_dir": Annotated[
             Path | None,
             typer.Option(
-                "--cache-dir", envvar="STAR_CACHE_DIR", help="Where sign-ins are kept.", rich_help_panel=panel
+                "--cache-dir",
+                metavar="FOLDER",
+                envvar="STAR_CACHE_DIR",
+                help="Where sign-ins are kept.",
+                rich_help_panel=panel,
             ),
         ],
         "client_id": Annotated[
-            str, typer.Option("--client-id", help="For servers without registration.", rich_help_panel=panel)
+            str,
+            typer.Option("--client-id", metavar="ID", help="For servers without registration.", rich_help_panel=panel),
         ],
-        "scope": Annotated[str, typer.Option("--scope", help="Scopes to ask for as well.", rich_help_panel=panel)],
+        "scope": Annotated[
+            str, typer.Option("--scope", metavar="SCOPES", help="To ask for as well.", rich_help_panel=panel)
+        ],
     }
     defaults = {field.name: field.default for field in fields(Options)}
     signature = inspect.signature(command, eval_str=True)
@@ -81,7 +89,7 @@ def takes_options(command: Callable[..., Any]) -> Callable[..., Any]:
     added = [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation)
         for name, annotation in annotations.items()
-        if name not in own
+        if name not in own and (not only or name in only)
     ]
 
     @wraps(command)

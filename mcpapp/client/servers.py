@@ -18,7 +18,10 @@ def chosen(url: str | None, options: Options) -> str:
 
     known = [sign_in.url for sign_in in SignIns(options).all()]
     if not known:
-        raise UsageFailure("Which server?", "Give its URL, like https://example.com/mcp.")
+        raise UsageFailure(
+            "Which server? You are signed in to none.",
+            "Give its URL, or sign in first: star login https://example.com/mcp",
+        )
     if len(known) > 1:
         raise UsageFailure("Which server? You are signed in to several.", "Give one of:\n  " + "\n  ".join(known))
     return known[0]

@@ -26,12 +26,14 @@ from mcpapp.client.sdk import (
     OAuthClientInformationFull,
     OAuthClientMetadata,
     OAuthClientProvider,
+    OAuthFlowError,
     OAuthRegistrationError,
     OAuthToken,
 )
 from mcpapp.client.sign_ins import SignIn
 from mcpapp.client.urls import is_safe
 from mcpapp.client.visible import one_line
+from mcpapp.client.wrong_url import named_resource
 
 
 class _ClientRefused(Exception):
@@ -58,8 +60,9 @@ async def sign_in(
     if options.client_id and kept.client.get("client_id") != options.client_id:
         kept.client = {"client_id": options.client_id, "token_endpoint_auth_method": "none"}
         kept.tokens = {}
+    flow = _PersonFlow(http, options, kept, keep)
     try:
-        await _PersonFlow(http, options, kept, keep).run(refusal)
+        await flow.run(refusal)
     except _ClientRefused:
         kept.client = {}
         await _PersonFlow(http, options, kept, keep).run(refusal)
@@ -70,6 +73,11 @@ async def sign_in(
             f"{one_line(kept.url)} registers no clients: {one_line(str(error))}",
             "Check the URL. If those who run the server gave you a client, name it with --client-id.",
         ) from None
+    except OAuthFlowError as error:
+        # Before anybody was found who signs people in, it is the URL that is wrong, most of the time.
+        if flow.has_found_a_server or not (named := await named_resource(http, kept.url)):
+            raise
+        raise SignInFailure(f"The sign-in failed: {one_line(str(error))}", f"Did you mean {named}?") from error
 
 
 class _PersonFlow:
@@ -89,6 +97,11 @@ class _PersonFlow:
         # A client of this attempt's own registration is taken as it is; so is one that the person named.
         self._may_be_refused = bool(kept.client) and not options.client_id
         self._provider: OAuthClientProvider | None = None
+
+    @property
+    def has_found_a_server(self) -> bool:
+        """Whether an authorization server said what it is (RFC 8414)."""
+        return bool(self._metadata)
 
     async def run(self, refusal: httpx2.Response) -> None:
         await self._listen()

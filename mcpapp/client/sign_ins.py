@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
+from mcpapp.client import kept_lists
 from mcpapp.client.cache import Cache
 from mcpapp.client.options import Options
 
@@ -80,8 +81,18 @@ class SignIns:
         self.cache.write(self._kind, sign_in.url, asdict(sign_in))
 
     def delete(self, url: str) -> None:
-        """Forget a sign-in. Raises: CacheFailure."""
+        """Forget a sign-in, and what a server told it. Raises: CacheFailure."""
+        self.forget_lists(url)
         self.cache.delete(self._kind, url)
+
+    def forget_lists(self, url: str) -> None:
+        """Forget what a server told the one who was signed in. Raises: CacheFailure."""
+        self.cache.delete(kept_lists.KIND, url)
+
+    def lists(self, sign_in: SignIn) -> kept_lists.KeptLists | None:
+        """Return what a server told a sign-in that still works; None for one that does not, which is told nothing."""
+        token = sign_in.access_token
+        return kept_lists.KeptLists(self.cache, sign_in.url, token) if token else None
 
     def all(self) -> Iterator[SignIn]:
         """Every sign-in that is kept. Raises: CacheFailure."""

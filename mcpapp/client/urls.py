@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from mcpapp.client.failures import UsageFailure
 from mcpapp.client.visible import one_line
+
+_HOST = re.compile(r"[A-Za-z0-9.-]+")
 
 
 def is_safe(url: str) -> bool:
@@ -30,7 +33,7 @@ def server_url(text: str) -> str:
     url = text.strip().partition("#")[0]
     shown = one_line(url)
     if not url.isascii() or not url.isprintable() or " " in url or "://" not in url:
-        raise UsageFailure(f"“{shown}” is no URL.", "A server's URL looks like https://example.com/mcp.")
+        raise UsageFailure(f"“{shown}” is no URL.", _meant(url))
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -45,6 +48,14 @@ def server_url(text: str) -> str:
     scheme, rest = parts.scheme, url.partition("://")[2]
     authority, slash, path = rest.partition("/")
     return f"{scheme}://{authority.lower()}{slash}{path}"
+
+
+def _meant(text: str) -> str:
+    """Return what to type in place of what is no URL: the same with a scheme, where a host seems to be meant."""
+    host = text.partition("/")[0].partition(":")[0]
+    if _HOST.fullmatch(host) and ("." in host or _is_this_machine(host)):
+        return f"Did you mean {'http' if _is_this_machine(host) else 'https'}://{one_line(text)}?"
+    return "A server's URL looks like https://example.com/mcp."
 
 
 def _is_this_machine(host: str) -> bool:

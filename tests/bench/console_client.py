@@ -2,8 +2,9 @@
 
     python -m tests.bench --only console
 
-Programs run in turn, round by round, each in a process of its own, against one worker of ours. Imports are told in CPU
-of the process; what a call takes is wall clock, from opening the connection to closing it, after the imports.
+Programs run in turn, round by round, each in a process of its own, against one worker of ours. Imports and whole runs
+are told in CPU of the process; what a call takes is wall clock, from opening the connection to closing it, after the
+imports.
 """
 
 from __future__ import annotations
@@ -82,13 +83,19 @@ class ConsoleClient:
     """A connection and a call of a signed-in person, after the imports."""
     added_ms: float
     """What of it the bare SDK with a static token does not take."""
+    process_ms: float
+    """CPU of `star call`, all of the process: Python, imports, the call, the end."""
+    sdk_process_ms: float
+    """The same for a program on the bare SDK that makes one call."""
 
 
 def measure(token: str, folder: Path, rounds: int) -> ConsoleClient:
     """Run the programs in turn."""
     from mcpapp.client.sign_ins import SignIn, SignIns
 
-    found: dict[str, list[float]] = {name: [] for name in ("help", "ours", "bare", "ours call", "bare call")}
+    found: dict[str, list[float]] = {
+        name: [] for name in ("help", "ours", "bare", "ours call", "bare call", "process", "bare process")
+    }
     with ServerProcess("console", uvicorn("config.asgi:application"), folder) as server:
         url = f"http://127.0.0.1:{server.port}/star"
         cache = folder / "console"
@@ -98,13 +105,25 @@ def measure(token: str, folder: Path, rounds: int) -> ConsoleClient:
         sign_ins.write(SignIn(url, tokens={"access_token": token, "token_type": "Bearer"}))
         for _ in range(rounds):
             found["help"].append(_cpu_of(sys.executable, "-m", "mcpapp.client", "--help"))
+            command = ("-m", "mcpapp.client", "call", url, "public-info", "--cache-dir", str(cache))
+            found["process"].append(_cpu_of(sys.executable, *command))
+            one = (HEAD + BARE + TAIL, url, token, str(cache), "1")
+            found["bare process"].append(_cpu_of(sys.executable, "-c", *one))
             for name, program in (("ours", OURS), ("bare", BARE)):
                 told = _told(HEAD + program + TAIL, url, token, str(cache), str(CALLS))
                 found[name].append(told["imported"])
                 found[f"{name} call"].append(statistics.median(told["times"]))
     median = {name: statistics.median(values) * 1000 for name, values in found.items()}
     added = statistics.median(a - b for a, b in zip(found["ours call"], found["bare call"], strict=True)) * 1000
-    return ConsoleClient(median["help"], median["ours"], median["bare"], median["ours call"], added)
+    return ConsoleClient(
+        median["help"],
+        median["ours"],
+        median["bare"],
+        median["ours call"],
+        added,
+        median["process"],
+        median["bare process"],
+    )
 
 
 def _options(cache: Path) -> Any:

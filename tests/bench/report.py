@@ -179,6 +179,8 @@ def _console(measured: Measured) -> str:
         ("`star --help`, CPU of the process", f"{found.help_ms:.0f} ms"),
         ("imports of a call, CPU", f"{found.imports_ms:.0f} ms"),
         ("imports of a program on the bare SDK, CPU", f"{found.sdk_imports_ms:.0f} ms"),
+        ("`star call`, CPU of the whole process", f"{found.process_ms:.0f} ms"),
+        ("a program on the bare SDK that makes one call, the same", f"{found.sdk_process_ms:.0f} ms"),
         ("connection and call, signed in before", f"{found.call_ms:.1f} ms"),
         ("of it, not taken by the bare SDK with a static token", f"{found.added_ms:.1f} ms"),
     ]

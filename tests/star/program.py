@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 from tests.clients.desk import TIMEOUT_SECONDS, Desk
 from tests.conftest import ROOT
+from tests.star.forked import Forked
 
 
 class Star:
@@ -28,17 +28,8 @@ class Star:
         self.folder = Path(self.environment["XDG_CONFIG_HOME"]).parent / "state"
         self.environment["XDG_STATE_HOME"] = str(self.folder)
 
-    def start(self, *arguments: str, module: str = "mcpapp.client", **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", module, *arguments],
-            cwd=self.desk.folder,
-            env={**self.environment, **environment},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-        )
+    def start(self, *arguments: str, module: str = "mcpapp.client", **environment: str) -> Forked:
+        return Forked(module, arguments, self.desk.folder, {**self.environment, **environment})
 
     def call(self, url: str, tool: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Call a tool through `connect`, steps on stderr."""
@@ -49,7 +40,7 @@ class Star:
     ) -> subprocess.CompletedProcess[str]:
         return self.end(self.start(*arguments, module=module, **environment), *arguments, code=code)
 
-    def end(self, process: subprocess.Popen[str], *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+    def end(self, process: Forked, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
         """Wait for a command that was started."""
         try:
             out, err = process.communicate(timeout=TIMEOUT_SECONDS)

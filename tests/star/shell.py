@@ -20,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from tests.conftest import ROOT, free_port
+from tests.star.forked import Forked
 
 TIMEOUT_SECONDS = 30
 # What a terminal obeys and does not show: cursor, colours, titles.
@@ -41,21 +42,19 @@ class Shell:
             "PYTHON_KEYRING_BACKEND": "keyring.backends.null.Keyring",
         }
 
-    def command(self, *arguments: str) -> list[str]:
-        return [sys.executable, "-m", "mcpapp.client", *arguments]
+    def start(self, *arguments: str, has_input: bool = False) -> Forked:
+        """Start one command behind pipes."""
+        return Forked("mcpapp.client", arguments, self.folder, self.environment, has_input=has_input)
 
     def star(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run one command behind pipes, to its end."""
-        return subprocess.run(
-            self.command(*arguments),
-            input=stdin,
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=TIMEOUT_SECONDS,
-            check=False,
-        )
+        process = self.start(*arguments, has_input=True)
+        try:
+            out, err = process.communicate(stdin, TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(arguments, process.wait(), out, err)
 
     def out(self, *arguments: str, stdin: str = "") -> str:
         """Return what a command that succeeds writes to stdout."""
@@ -65,26 +64,17 @@ class Shell:
 
     def at_terminal(self, *arguments: str) -> Terminal:
         """Start one command at a terminal."""
-        return Terminal(self.command(*arguments), self.folder, self.environment)
+        return Terminal(self, *arguments)
 
 
 class Terminal:
     """A command at a pseudo-terminal of 100 columns; `said` is everything it wrote, as it wrote it."""
 
-    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, shell: Shell, *arguments: str) -> None:
         self.said = ""
         self.primary, secondary = pty.openpty()
         fcntl.ioctl(secondary, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
-        self.process = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=environment,
-            stdin=secondary,
-            stdout=secondary,
-            stderr=secondary,
-            start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509  (Ctrl-C goes to a controlling terminal)
-        )
+        self.process = Forked("mcpapp.client", arguments, shell.folder, shell.environment, terminal=secondary)
         os.close(secondary)
 
     def __enter__(self) -> Terminal:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -264,14 +263,7 @@ def test_prompts_are_listed_and_filled_in(shell: Shell, url: str) -> None:
 
 
 def test_whoever_stops_reading_is_not_complained_to(shell: Shell, url: str) -> None:
-    with subprocess.Popen(
-        shell.command("call", url, "long"),
-        cwd=shell.folder,
-        env=shell.environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as star:
+    with shell.start("call", url, "long") as star:
         assert star.stdout is not None
         assert star.stderr is not None
         assert star.stdout.readline() == "line 0\n"

@@ -71,8 +71,7 @@ class Star:
         return self.shell.star("chat", *arguments, *(self.model if model is None else model), stdin=stdin)
 
     def at_a_terminal(self, *arguments: str) -> ChatTerminal:
-        command = self.shell.command("chat", *arguments, *self.model)
-        self.terminals.append(terminal := ChatTerminal(command, self.shell.folder, self.environment))
+        self.terminals.append(terminal := ChatTerminal(self.shell, "chat", *arguments, *self.model))
         return terminal
 
 
@@ -224,7 +223,7 @@ def test_more_tools_than_a_model_takes_are_chosen_among(star: Star, api: OpenAIS
         url = f"http://127.0.0.1:{port}/mcp"
         done = star.run(url, "-p", "Hi")
         assert (done.returncode, done.stdout) == (2, "")
-        assert "There are 161 tools, and a model takes 128 at most." in done.stderr
+        assert "There are 162 tools, and a model takes 128 at most." in done.stderr
         assert "--tool" in done.stderr
         assert star.run(url, "-p", "Hi", "--tool", "more-1?", "--tool", "add").returncode == 0
     offered = [tool["function"]["name"] for tool in api.requests[0].body["tools"]]
@@ -241,7 +240,7 @@ def test_a_person_talks_allows_and_leaves(star: Star, api: OpenAIServer, mcp_url
         says("Gone."),
     ]
     terminal = star.at_a_terminal(mcp_url)
-    terminal.wait_for("test with 11 tools. /help tells what else there is.")
+    terminal.wait_for("test with 12 tools. /help tells what else there is.")
     terminal.wait_for("> ")
     terminal.type("Hello \\\nyou\n")
     terminal.wait_for("I am bold.")
@@ -372,13 +371,12 @@ def test_ctrl_c_ends_the_wait_for_a_sign_in(star: Star, live_server_url: str) ->
 
 def test_whoever_reads_the_answer_may_stop_reading(star: Star, api: OpenAIServer, mcp_url: str) -> None:
     api.turns = [says("a" * 10, *(["b" * 60_000] * 5))]
-    command = star.shell.command("chat", mcp_url, "-p", "Hi", *star.model)
-    chat = subprocess.Popen(command, env=star.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    chat = star.shell.start("chat", mcp_url, "-p", "Hi", *star.model)
     assert chat.stdout
     assert chat.stderr
-    assert chat.stdout.read(10) == b"a" * 10
+    assert chat.stdout.read(10) == "a" * 10
     chat.stdout.close()
-    assert (chat.stderr.read(), chat.wait(20)) == (b"", 0)
+    assert (chat.stderr.read(), chat.wait(20)) == ("", 0)
     chat.stderr.close()
 
 

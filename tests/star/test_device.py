@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 
 from tests.clients.desk import Desk
 from tests.clients.person import Person
+from tests.star.forked import Forked
 from tests.star.program import Star
 
 HEADLESS = {"BROWSER": ""}
@@ -16,7 +16,7 @@ class Shown:
     """A command that shows a code and waits."""
 
     def __init__(self, star: Star, *arguments: str, **environment: str) -> None:
-        self.process: subprocess.Popen[str] = star.start(*arguments, **environment)
+        self.process: Forked = star.start(*arguments, **environment)
         assert self.process.stderr
         self.told = ""
         while "Waiting…" not in self.told:

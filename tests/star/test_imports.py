@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,21 @@ import pytest
 from tests.conftest import ROOT
 from tests.star.program import Star
 
-# pydantic is typer's own, which checks the types of options with it.
-HEAVY = {"mcp", "mcp_types", "httpx2", "openai", "msal", "jsonschema", "keyring", "cryptography", "qrcode"}
+URL = "https://example.com/mcp"
+HEAVY = {
+    "asyncio",
+    "cryptography",
+    "filelock",
+    "httpx2",
+    "jsonschema",
+    "keyring",
+    "mcp",
+    "mcp_types",
+    "msal",
+    "openai",
+    "qrcode",
+    "rich",
+}
 
 
 def told(program: str, *arguments: str, folder: Path = ROOT) -> str:
@@ -36,11 +50,20 @@ except SystemExit as end:
     return set(told(program, *arguments, folder=tmp_path).splitlines()[-1].split())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["login", "--help"], ["status"], ["status", "--json"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["login", "--help"], ["chat", "--help"], ["status"], ["status", "--json"], ["config", "vscode", URL]],
+)
 def test_what_talks_to_nobody_imports_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     found = imported_by(tmp_path, *arguments)
     assert "typer" in found, "the reader of imports works"
     assert found & HEAVY == set()
+
+
+def test_the_list_of_commands_does_not_even_import_what_reads_their_options(tmp_path: Path) -> None:
+    """typer checks the types of options with pydantic."""
+    assert "pydantic" in imported_by(tmp_path, "status")
+    assert "pydantic" not in imported_by(tmp_path, "--help")
 
 
 LEAN = """
@@ -91,24 +114,25 @@ print("kept")
 
 
 def test_a_call_of_who_is_signed_in_imports_no_server_and_no_sign_in(star: Star, url: str) -> None:
+    """Nor what draws, where nobody looks, nor what locks and encrypts, where the kept token is good."""
     star("login", url)
     program = """
-import asyncio, sys
-from mcpapp.client import lean_import
-lean_import.wanted = True
-from mcpapp.client.connection import connect
-from mcpapp.client.options import Options
-
-async def main():
-    async with connect(sys.argv[1], Options()) as client:
-        assert not (await client.call_tool("protected-data")).is_error
-
-asyncio.run(main())
-unwanted = {"mcpapp.client.sign_in", "mcpapp.client.device", "starlette", "uvicorn", "keyring", "rich", "typer"}
-print(sorted(unwanted & set(sys.modules)))
+import sys
+from mcpapp.client.cli import main
+try:
+    main(["call", sys.argv[1], "protected-data"])
+except SystemExit as end:
+    assert not end.code, end.code
+print("\\n" + " ".join(sorted(sys.modules)))
 """
     done = subprocess.run(
         [sys.executable, "-c", program, url], env=star.environment, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == "[]"
+    answer, _, modules = done.stdout.rstrip().rpartition("\n")
+    assert json.loads(answer)["username"] == "demo"
+    found = set(modules.split())
+    assert "mcp.client.client" in found, "the reader of imports works"
+    ours = {"asking", "browser", "device", "entra", "http_log", "keyrings", "loopback", "questions", "sign_in"}
+    others = {"cryptography", "filelock", "keyring", "msal", "openai", "qrcode", "rich", "starlette", "uvicorn"}
+    assert found & (others | {f"mcpapp.client.{name}" for name in ours} | {"mcp.server"}) == set()

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import mcp_types as types
     from mcp.client import Client
 
+    from mcpapp.client import kept_lists
+
 _URL_ELICITATION_REQUIRED = -32042
 """MCP 2025-11-25: the server wants pages to be visited before it is called again."""
 
@@ -33,6 +35,13 @@ class _Call:
     folder: Path
 
 
+def _completed(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What the shell completes."""
+    from mcpapp.client.completing import completed
+
+    return completed(ctx.params.get("words") or [], incomplete, ctx.params.get("cache_dir"))
+
+
 @takes_options
 def call(
     options: Options,
@@ -40,14 +49,19 @@ def call(
         list[str],
         typer.Argument(
             metavar="[URL] TOOL [KEY=VALUE]...",
+            autocompletion=_completed,
             help="a.b=1 is a key of an object, key=@file takes a file's content; lists and objects are JSON.",
         ),
     ],
-    json: Annotated[str | None, typer.Option("--json", help="The arguments as JSON; - reads them from stdin.")] = None,
+    json: Annotated[
+        str | None, typer.Option("--json", metavar="JSON", help="The arguments as JSON; - reads them from stdin.")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Call a destructive tool without asking.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Print the result as the JSON that the server sent.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="No tables, no Markdown.")] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images and other files.")] = Path(),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for images and other files.")
+    ] = Path(),
 ) -> None:
     """Call a tool. Its result is the output; the exit code is 1 if the tool says that it failed."""
     from mcpapp.client.arguments import server_and_rest
@@ -67,16 +81,10 @@ def call(
 
 
 async def _call(call: _Call, options: Options) -> None:
-    from mcpapp.client.connection import connect
-    from mcpapp.client.during import During
-    from mcpapp.client.listing import tool_named
-
-    with During(call.url, options) as during:
-        async with connect(call.url, options, **during.client_arguments()) as client:
-            tool = await tool_named(client, call.tool)
-            arguments = _arguments(call, tool)
-            await _require_consent(call, tool, options)
-            result = await _result(client, call.tool, arguments, during)
+    # What is kept may be of a server that speaks another version by now, and has said so instead of calling anything.
+    result = await _called(call, options, use_kept=True) or await _called(call, options, use_kept=False)
+    if result is None:
+        raise ServerFailure("The server speaks no version of MCP that it says it does.")
     if call.is_raw:
         from mcpapp.client.output import write_json
 
@@ -87,6 +95,51 @@ async def _call(call: _Call, options: Options) -> None:
         Renderer(call.tool, call.folder, call.is_plain, to_stderr=result.is_error).tool_result(result)
     if result.is_error:
         raise SystemExit(EXIT_TOOL_FAILED)
+
+
+async def _called(call: _Call, options: Options, *, use_kept: bool) -> types.CallToolResult | None:
+    """Return the result, None if nothing was called because the server is not as it is kept."""
+    from mcp_types import UNSUPPORTED_PROTOCOL_VERSION
+
+    from mcpapp.client import kept_lists
+    from mcpapp.client.connection import connect
+    from mcpapp.client.during import During
+    from mcpapp.client.sdk import MCPError
+
+    with During(call.url, options) as during:
+        async with connect(call.url, options, use_kept=use_kept, **during.client_arguments()) as client:
+            kept = kept_lists.of(client)
+            is_sent = False
+            try:
+                tool, arguments = await _checked(call, client, kept)
+                await _require_consent(call, tool, options)
+                is_sent = True
+                result = await _result(client, call.tool, arguments, during)
+            except (MCPError, ServerFailure) as error:
+                if kept is None:
+                    raise
+                kept.forget()
+                was_called = is_sent and getattr(error, "code", None) != UNSUPPORTED_PROTOCOL_VERSION
+                if was_called or not use_kept:
+                    raise
+                return None
+            if kept is not None and result.is_error:
+                kept.forget()  # as one that is gone by now answers
+            return result
+
+
+async def _checked(call: _Call, client: Client, kept: kept_lists.KeptLists | None) -> tuple[types.Tool, dict[str, Any]]:
+    """Return the tool and its arguments. A kept list refuses nothing: the server is asked for its own first."""
+    from mcpapp.client.listing import tool_named
+
+    try:
+        tool = await tool_named(client, call.tool)
+        return tool, _arguments(call, tool)
+    except UsageFailure:
+        if kept is None or not kept.has_served:
+            raise
+    tool = await tool_named(client, call.tool, anew=True)
+    return tool, _arguments(call, tool)
 
 
 def _read(json: str | None) -> dict[str, Any]:
@@ -117,7 +170,6 @@ def _arguments(call: _Call, tool: types.Tool) -> dict[str, Any]:
 
 
 async def _require_consent(call: _Call, tool: types.Tool, options: Options) -> None:
-    from mcpapp.client.asking import confirm
     from mcpapp.client.listing import effect
     from mcpapp.client.visible import one_line
 
@@ -126,6 +178,8 @@ async def _require_consent(call: _Call, tool: types.Tool, options: Options) -> N
     name = one_line(tool.name)
     if not options.is_interactive:
         raise UsageFailure(f"{name} is destructive, and nobody is here to be asked.", "Add --yes to call it.")
+    from mcpapp.client.asking import confirm
+
     if not await confirm(f"{name} is destructive. Call it?"):
         raise Failure(f"{name} was not called.")
 

@@ -24,30 +24,44 @@ _KEPT = "What is kept"
 
 @takes_options
 def chat(
-    urls: Annotated[list[str] | None, typer.Argument(help="Of MCP servers whose tools the model may use.")] = None,
+    urls: Annotated[
+        list[str] | None, typer.Argument(metavar="URL", help="Of MCP servers whose tools the model may use.")
+    ] = None,
     prompt: Annotated[
-        str | None, typer.Option("--prompt", "-p", help="Answer this and end. Without a terminal stdin is taken.")
+        str | None,
+        typer.Option("--prompt", "-p", metavar="TEXT", help="Answer this and end. Without a terminal stdin is taken."),
     ] = None,
     model: Annotated[
-        str, typer.Option("--model", "-m", envvar="STAR_MODEL", help="Its name.", rich_help_panel=_MODEL)
+        str,
+        typer.Option("--model", "-m", metavar="NAME", envvar="STAR_MODEL", help="Its name.", rich_help_panel=_MODEL),
     ] = "",
     base_url: Annotated[
-        str, typer.Option("--base-url", help="Of another endpoint that speaks the same.", rich_help_panel=_MODEL)
+        str,
+        typer.Option(
+            "--base-url", metavar="URL", help="Of another endpoint that speaks the same.", rich_help_panel=_MODEL
+        ),
     ] = "",
     key_env: Annotated[
         str,
         typer.Option(
             "--key-env",
+            metavar="VARIABLE",
             help="The variable with the key: OPENAI_API_KEY, with --azure AZURE_OPENAI_API_KEY, with --base-url none.",
             rich_help_panel=_MODEL,
         ),
     ] = "",
     azure: Annotated[
-        str, typer.Option("--azure", help="The endpoint of an Azure OpenAI resource.", rich_help_panel=_MODEL)
+        str,
+        typer.Option(
+            "--azure", metavar="URL", help="The endpoint of an Azure OpenAI resource.", rich_help_panel=_MODEL
+        ),
     ] = "",
-    deployment: Annotated[str, typer.Option("--deployment", help="Of the model there.", rich_help_panel=_MODEL)] = "",
+    deployment: Annotated[
+        str, typer.Option("--deployment", metavar="NAME", help="Of the model there.", rich_help_panel=_MODEL)
+    ] = "",
     api_version: Annotated[
-        str, typer.Option("--api-version", help="A dated one, for older resources.", rich_help_panel=_MODEL)
+        str,
+        typer.Option("--api-version", metavar="DATE", help="A dated one, for older resources.", rich_help_panel=_MODEL),
     ] = "",
     azure_entra: Annotated[
         bool,
@@ -58,7 +72,8 @@ def chat(
         ),
     ] = False,
     model_timeout: Annotated[
-        float, typer.Option("--model-timeout", min=1, help="Seconds of silence.", rich_help_panel=_MODEL)
+        float,
+        typer.Option("--model-timeout", metavar="SECONDS", min=1, help="Seconds of silence.", rich_help_panel=_MODEL),
     ] = 120,
     yes: Annotated[
         bool, typer.Option("--yes", "-y", help="Call every tool without asking.", rich_help_panel=_LIMITS)
@@ -66,25 +81,36 @@ def chat(
     ask_all: Annotated[bool, typer.Option("--ask-all", help="Ask before every call.", rich_help_panel=_LIMITS)] = False,
     tool: Annotated[
         list[str] | None,
-        typer.Option("--tool", help="Only this tool, or those like list-*; repeatable.", rich_help_panel=_LIMITS),
+        typer.Option(
+            "--tool", metavar="NAME", help="Only this tool, or those like list-*; repeatable.", rich_help_panel=_LIMITS
+        ),
     ] = None,
     max_rounds: Annotated[
-        int, typer.Option("--max-rounds", min=1, max=1000, help="Of calls for one answer.", rich_help_panel=_LIMITS)
+        int,
+        typer.Option(
+            "--max-rounds", metavar="NUMBER", min=1, max=1000, help="Of calls for one answer.", rich_help_panel=_LIMITS
+        ),
     ] = 20,
     max_result: Annotated[
-        int, typer.Option("--max-result", min=100, help="Characters of a tool's result.", rich_help_panel=_LIMITS)
+        int,
+        typer.Option(
+            "--max-result", metavar="NUMBER", min=100, help="Characters of a tool's result.", rich_help_panel=_LIMITS
+        ),
     ] = 32_000,
     transcript: Annotated[
-        Path | None, typer.Option("--transcript", help="A new file that gets each line.", rich_help_panel=_KEPT)
+        Path | None,
+        typer.Option("--transcript", metavar="FILE", help="A new file that gets each line.", rich_help_panel=_KEPT),
     ] = None,
     resumed: Annotated[
-        Path | None, typer.Option("--continue", help="Go on with a transcript.", rich_help_panel=_KEPT)
+        Path | None, typer.Option("--continue", metavar="FILE", help="Go on with a transcript.", rich_help_panel=_KEPT)
     ] = None,
     price_in: Annotated[
-        float | None, typer.Option("--price-in", min=0, help="Of a million tokens in.", rich_help_panel=_KEPT)
+        float | None,
+        typer.Option("--price-in", metavar="PRICE", min=0, help="Of a million tokens in.", rich_help_panel=_KEPT),
     ] = None,
     price_out: Annotated[
-        float | None, typer.Option("--price-out", min=0, help="Of a million tokens out.", rich_help_panel=_KEPT)
+        float | None,
+        typer.Option("--price-out", metavar="PRICE", min=0, help="Of a million tokens out.", rich_help_panel=_KEPT),
     ] = None,
     *,
     options: Options,
@@ -101,7 +127,7 @@ def chat(
         try:
             import openai  # noqa: F401  (an extra of its own)
         except ImportError:
-            raise UsageFailure("`star chat` needs a package more.", "Install it: pip install openai") from None
+            raise UsageFailure("`star chat` needs one more package.", "Install it: pip install openai") from None
         from mcpapp.client.chat import talk
         from mcpapp.client.chat.consent import Policy
         from mcpapp.client.chat.providers import Endpoint

@@ -21,21 +21,25 @@ def _known(incomplete: str) -> list[str]:
 
 def config(
     client: Annotated[
-        str | None, typer.Argument(help="Which program; --list shows them.", autocompletion=_known)
+        str | None, typer.Argument(metavar="CLIENT", help="Which program; --list shows them.", autocompletion=_known)
     ] = None,
-    url: Annotated[str | None, typer.Argument(help="Of the MCP server; not needed if there is one.")] = None,
-    name: Annotated[str, typer.Option("--name", help="What the program shall call the server.")] = "",
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="Of the MCP server; not needed if you are signed in to one.")
+    ] = None,
+    name: Annotated[str, typer.Option("--name", metavar="NAME", help="What the program shall call the server.")] = "",
     list_: Annotated[bool, typer.Option("--list", help="The programs that are known.")] = False,
     json: Annotated[bool, typer.Option("--json", help="As JSON, with the file or place that it goes to.")] = False,
-    cache_dir: Annotated[Path | None, typer.Option("--cache-dir", envvar="STAR_CACHE_DIR")] = None,
+    cache_dir: Annotated[
+        Path | None,
+        typer.Option("--cache-dir", metavar="FOLDER", envvar="STAR_CACHE_DIR", help="Where sign-ins are kept."),
+    ] = None,
 ) -> None:
     """Print the configuration of another program for a server, word for word. Nothing is changed."""
-    console.run(_config(client, url, name, list_, json, Options(cache_dir=cache_dir)))
+    with console.ending():
+        _config(client, url, name, list_, json, Options(cache_dir=cache_dir))
 
 
-async def _config(
-    client: str | None, url: str | None, name: str, is_list: bool, is_json: bool, options: Options
-) -> None:
+def _config(client: str | None, url: str | None, name: str, is_list: bool, is_json: bool, options: Options) -> None:
     from dataclasses import asdict
 
     from mcpapp.client.arguments import nearest

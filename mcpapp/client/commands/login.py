@@ -17,14 +17,19 @@ _ENTRA = "Microsoft Entra ID"
 
 @takes_options
 def login(
-    url: Annotated[str, typer.Argument(help="Of the MCP server.")],
+    url: Annotated[str, typer.Argument(metavar="URL", help="Of the MCP server.")],
     anew: Annotated[bool, typer.Option("--again", help="Ask the person, also if somebody is signed in.")] = False,
     entra: Annotated[
         bool, typer.Option("--entra", help="With a token of Microsoft Entra ID.", rich_help_panel=_ENTRA)
     ] = False,
-    tenant: Annotated[str, typer.Option("--tenant", help="Its ID or domain.", rich_help_panel=_ENTRA)] = "",
+    tenant: Annotated[
+        str, typer.Option("--tenant", metavar="TENANT", help="Its ID or domain.", rich_help_panel=_ENTRA)
+    ] = "",
     authority: Annotated[
-        str, typer.Option("--authority", help="Of another cloud than the public one.", rich_help_panel=_ENTRA)
+        str,
+        typer.Option(
+            "--authority", metavar="URL", help="Of another cloud than the public one.", rich_help_panel=_ENTRA
+        ),
     ] = "",
     *,
     options: Options,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from mcpapp.client.sign_ins import SignIns
 
 
-@takes_options
+@partial(takes_options, only=("verbose", "cache_dir"))
 def logout(
-    url: Annotated[str | None, typer.Argument(help="Of the MCP server; the only one if left out.")] = None,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="Of the MCP server; the only one if left out.")
+    ] = None,
     everywhere: Annotated[bool, typer.Option("--all", help="Sign out of every server.")] = False,
     *,
     options: Options,

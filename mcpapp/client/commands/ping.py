@@ -14,8 +14,10 @@ from mcpapp.client.options import Options, takes_options
 @takes_options
 def ping(
     options: Options,
-    url: Annotated[str | None, typer.Argument(help="Of the MCP server; not needed if there is one.")] = None,
-    json: Annotated[bool, typer.Option("--json")] = False,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="Of the MCP server; not needed if you are signed in to one.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
 ) -> None:
     """See whether a server answers, as whom, in which version of MCP, and how fast."""
     console.run(_ping(url, json, options))

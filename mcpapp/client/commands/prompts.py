@@ -9,30 +9,51 @@ import typer
 
 from mcpapp.client import console
 from mcpapp.client.failures import UsageFailure
+from mcpapp.client.help_pages import Command, Commands
 from mcpapp.client.options import Options, takes_options
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List and fill in the prompts of a server.")
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="List and fill in the prompts of a server.",
+)
 
 
-@app.command("list")
+@app.command("list", cls=Command, epilog="star prompts list\nstar prompts list https://example.com/mcp --json")
 @takes_options
 def list_prompts(
     options: Options,
-    url: Annotated[str | None, typer.Argument(help="Of the MCP server; not needed if there is one.")] = None,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="Of the MCP server; not needed if you are signed in to one.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="All that the server says of them.")] = False,
 ) -> None:
     """List the prompts of a server."""
     console.run(_list(url, json, options))
 
 
-@app.command("get")
+@app.command(
+    "get",
+    cls=Command,
+    epilog="star prompts get review code=@main.py\nstar prompts get https://example.com/mcp review style=short --json",
+)
 @takes_options
 def get_prompt(
     options: Options,
-    words: Annotated[list[str], typer.Argument(metavar="[URL] PROMPT [KEY=VALUE]...")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[URL] PROMPT [KEY=VALUE]...",
+            help="Its name, and what it wants to know; key=@file takes a file's content.",
+        ),
+    ],
     json: Annotated[bool, typer.Option("--json", help="Print what the server sent.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="No Markdown.")] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images and other files.")] = Path(),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for images and other files.")
+    ] = Path(),
 ) -> None:
     """Print the messages of a prompt."""
     console.run(_get(words, json, plain, output, options))

@@ -9,30 +9,50 @@ import typer
 
 from mcpapp.client import console
 from mcpapp.client.failures import UsageFailure
+from mcpapp.client.help_pages import Command, Commands
 from mcpapp.client.options import Options, takes_options
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="List and read the resources of a server.")
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    help="List and read the resources of a server.",
+)
 
 
-@app.command("list")
+@app.command("list", cls=Command, epilog="star resources list\nstar resources list https://example.com/mcp --json")
 @takes_options
 def list_resources(
     options: Options,
-    url: Annotated[str | None, typer.Argument(help="Of the MCP server; not needed if there is one.")] = None,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="Of the MCP server; not needed if you are signed in to one.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="All that the server says of them.")] = False,
 ) -> None:
     """List the resources of a server, and its templates for more."""
     console.run(_list(url, json, options))
 
 
-@app.command("read")
+@app.command(
+    "read",
+    cls=Command,
+    epilog="star resources read docs://start\nstar resources read https://example.com/mcp docs://logo -o pictures",
+)
 @takes_options
 def read_resource(
     options: Options,
-    words: Annotated[list[str], typer.Argument(metavar="[URL] RESOURCE", help="The address of the resource.")],
+    words: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[URL] RESOURCE", help="The address of the resource, as `star resources list` shows it."
+        ),
+    ],
     json: Annotated[bool, typer.Option("--json", help="Print what the server sent.")] = False,
     plain: Annotated[bool, typer.Option("--plain", help="No Markdown.")] = False,
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder for images and other files.")] = Path(),
+    output: Annotated[
+        Path, typer.Option("--output", "-o", metavar="FOLDER", help="Folder for images and other files.")
+    ] = Path(),
 ) -> None:
     """Print a resource; what is no text is saved to a file."""
     console.run(_read(words, json, plain, output, options))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,20 +14,24 @@ if TYPE_CHECKING:
     from mcpapp.client.sign_ins import SignIn, SignIns
 
 
-@takes_options
+@partial(takes_options, only=("cache_dir",))
 def status(
-    url: Annotated[str | None, typer.Argument(help="Of the MCP server; all of them if left out.")] = None,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="Of the MCP server; all of them if left out.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For programs.")] = False,
     *,
     options: Options,
 ) -> None:
     """Who is signed in where, with which scopes, until when. Nobody is asked: it tells what is kept here."""
-    console.run(_status(url, as_json, options))
+    with console.ending():
+        _status(url, as_json, options)
 
 
-async def _status(url: str | None, as_json: bool, options: Options) -> None:
+def _status(url: str | None, as_json: bool, options: Options) -> None:
     from mcpapp.client.descriptions import described
     from mcpapp.client.failures import SignInFailure
+    from mcpapp.client.output import write
     from mcpapp.client.sign_ins import SignIns
     from mcpapp.client.urls import server_url
     from mcpapp.client.visible import as_json as json_text
@@ -40,16 +45,16 @@ async def _status(url: str | None, as_json: bool, options: Options) -> None:
         one = sign_ins.read(url)
         found = [one] if one else []
     if as_json:
-        console.out.print(json_text([_facts(sign_ins, each) for each in found]))
+        write(json_text([_facts(sign_ins, each) for each in found]))
     else:
         for number, each in enumerate(found):
             if number:
-                console.out.print()
+                write("")
             told = described(each)
             told["kept"] = "encrypted" if sign_ins.is_encrypted(each.url) else "unencrypted, readable by you alone"
             width = max(map(len, told))
             for name, text in told.items():
-                console.out.print(f"{name:<{width}}  {text}")
+                write(f"{name:<{width}}  {text}")
     if url is not None and not found:
         raise SignInFailure(f"You are not signed in to {one_line(url)}.", f"Try: star login {one_line(url)}")
     if not found:

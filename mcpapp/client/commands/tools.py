@@ -13,7 +13,9 @@ from mcpapp.client.options import Options, takes_options
 @takes_options
 def tools(
     options: Options,
-    url: Annotated[str | None, typer.Argument(help="Of the MCP server; not needed if there is one.")] = None,
+    url: Annotated[
+        str | None, typer.Argument(metavar="URL", help="Of the MCP server; not needed if you are signed in to one.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="All that the server says of them.")] = False,
 ) -> None:
     """List the tools of a server: name, what it does, arguments, and effect, as the server says it, ? if not."""
@@ -28,7 +30,7 @@ async def _tools(url: str | None, is_json: bool, options: Options) -> None:
     from mcpapp.client.servers import chosen
     from mcpapp.client.visible import one_line
 
-    async with connect(chosen(url, options), options) as client:
+    async with connect(chosen(url, options), options, use_kept=False) as client:
         found = await every(client.list_tools, "tools")
     if is_json:
         output.write_json([tool.model_dump(mode="json", by_alias=True, exclude_none=True) for tool in found])
