@@ -254,7 +254,7 @@ def call_count_days() -> int:
 
 
 def list_ttl_seconds() -> int:
-    """Return for how long a client may keep the lists of tools, resources and prompts (MCP `ttlMs`)."""
+    """Return for how long a client may keep the lists and what the server says of itself (MCP `ttlMs`)."""
     return int(_setting("LIST_TTL_SECONDS", 60))
 
 

@@ -39,7 +39,7 @@ def say(text: str) -> None:
     if "err" in _consoles:  # it may have a bar of progress on the screen, which has to go out of the way
         _console("err").print(text)
     else:
-        write(text, to_stderr=True)
+        write(f"{text}\n", to_stderr=True)
 
 
 def _console(name: str) -> Console:
