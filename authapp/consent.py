@@ -59,6 +59,17 @@ class ConsentView(AuthorizationView):
 
     # --- The request -----------------------------------------------------------------------------------
 
+    @classmethod
+    def client_of(cls, request: HttpRequest) -> Application | None:
+        """Return the client of a sound request without answering it; None for any other request."""
+        view = cls()
+        view.setup(request)
+        try:
+            view._check(request)
+        except OAuthToolkitError:
+            return None
+        return view.application
+
     def validate_authorization_request(self, request: HttpRequest) -> tuple[list[str], dict[str, Any]]:
         """Return what `dispatch` has checked (DOT asks again in several places)."""
         return self._authorization

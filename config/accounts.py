@@ -15,6 +15,7 @@ from django.utils.http import url_has_allowed_host_and_scheme
 from django.utils.translation import gettext as _
 
 from authapp.accounts import is_powerful
+from config import known_devices
 from config.entra import people
 
 
@@ -38,6 +39,21 @@ class AccountAdapter(DefaultAccountAdapter):
         user = super().authenticate(request, **credentials)
         return user if user is None or not settings.ENTRA.only or is_powerful(user) else None
 
+    def post_login(self, request: HttpRequest, user: Any, **options: Any) -> Any:
+        """Know the browser from now on."""
+        response = super().post_login(request, user, **options)
+        known_devices.remember(request, response, user.get_username())
+        return response
+
+    def _get_login_attempts_cache_key(self, request: HttpRequest, **credentials: Any) -> str:
+        """Return which count a failed sign-in goes to.
+
+        Private to django-allauth, which has no other way to say it; tests/config/test_known_devices.py fails loudly
+        where it is not asked any more.
+        """
+        login = str(credentials.get("email", credentials.get("username", ""))).lower()
+        return known_devices.count_for(request, login)
+
     def get_reauthentication_methods(self, user: Any) -> list[dict[str, Any]]:
         """Add Entra for who is linked to an account of the tenant, and leave out a password that does not count."""
         methods: list[dict[str, Any]] = super().get_reauthentication_methods(user)
@@ -60,12 +76,10 @@ class ResetPasswordForm(AllauthResetPasswordForm):
 
 
 class LoginForm(AllauthLoginForm):
-    """django-allauth's form; it offers to reset a password only where the site can send mail."""
+    """django-allauth's form, with the name that a client has for the person (OIDC Core §3.1.2.1, `login_hint`)."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if not settings.MAIL_IS_CONFIGURED:
-            self.fields["password"].help_text = ""
         if self.request is not None and (hint := self.request.GET.get("login_hint")):
             self.fields["login"].initial = hint[:150]
 

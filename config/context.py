@@ -6,6 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest
 
+from authapp import waiting_client
+from authapp.models import Application
 from config.accounts import passkeys_work, passwords_are_offered
 from config.middleware import SIGN_IN_PATHS
 
@@ -16,10 +18,12 @@ def site(request: HttpRequest) -> dict[str, Any]:
         "site_name": settings.SITE_NAME,
         "signup_is_open": settings.ALLOW_SIGNUP,
         "entra_is_on": settings.ENTRA.sign_in,
+        "passwords_can_be_reset": settings.MAIL_IS_CONFIGURED,
         # Asked by the page that needs it alone: an error page must not read a body that is what was bad.
         "passwords_are_offered": partial(passwords_are_offered, request),
         "passkeys_work": partial(passkeys_work, request),
         "here": partial(here, request),
+        "client_that_waits": partial(client_that_waits, request),
     }
 
 
@@ -28,4 +32,9 @@ def here(request: HttpRequest) -> str:
 
     With the query where that says what the page is about; elsewhere it may hold a code, which has no place in a page.
     """
-    return request.get_full_path() if request.path.startswith(SIGN_IN_PATHS) else request.path
+    return request.get_full_path() if request.path_info.startswith(SIGN_IN_PATHS) else request.path
+
+
+def client_that_waits(request: HttpRequest) -> Application | None:
+    """Return the client that a person who signs in comes from."""
+    return waiting_client.find(request, request.POST.get("next") or request.GET.get("next") or "")

@@ -68,6 +68,7 @@ INSTALLED_APPS = [
     "oauth2_provider",
     "corsheaders",
     "csp",
+    "heroicons",
     "allauth",
     "allauth.account",
     "allauth.socialaccount",

@@ -15,7 +15,7 @@ from enum import Enum, auto
 from functools import cached_property
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.core.exceptions import PermissionDenied
 from django.db import Error as DatabaseError
 
@@ -121,6 +121,18 @@ async def decide_all(accesses: Sequence[Access], identity: Identity) -> list[Dec
                 if not (await _finished(accesses[index], answer) if inspect.isawaitable(answer) else answer):
                     decisions[index] = Decision.DENIED
     return decisions
+
+
+def allowed_here(access: Access, identity: Identity) -> bool:
+    """Return whether a caller may use something, asked in synchronous code: a page's, in its thread and transaction.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    if _by_scopes(access, identity) is not Decision.ALLOWED:
+        return False
+    answer = _Person(identity).may(access)
+    return bool(async_to_sync(_finished)(access, answer) if inspect.isawaitable(answer) else answer)
 
 
 def _by_scopes(access: Access, identity: Identity) -> Decision:

@@ -8,12 +8,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from asgiref.sync import async_to_sync
-
 from mcpapp import conf
-from mcpapp.access import Decision, decide_all
-from mcpapp.database import own_connections
-from mcpapp.identity import Identity
+from mcpapp.access import allowed_here
+from mcpapp.identity import Identity, acting_as
 from mcpapp.registry import ToolDefinition, discover
 from mcpapp.verifier import with_implied
 
@@ -41,7 +38,7 @@ def tools_for(user: Any, scopes: Collection[str], resource: str) -> list[ListedT
     Raises:
         django.db.Error: the database does not answer.
     """
-    definitions = list(discover().tools.values())
+    definitions = discover().tools.values()
     identity = Identity(
         user=user,
         user_id=user.pk,
@@ -51,9 +48,8 @@ def tools_for(user: Any, scopes: Collection[str], resource: str) -> list[ListedT
         resource=resource,
         expires_at=int(time.time()) + 60,
     )
-    decisions = async_to_sync(_decided)([definition.access for definition in definitions], identity)
-    allowed = [one for one, decision in zip(definitions, decisions, strict=True) if decision is Decision.ALLOWED]
-    return _sorted(allowed)
+    with acting_as(identity):  # a rule may ask who is calling
+        return _sorted(one for one in definitions if allowed_here(one.access, identity))
 
 
 def _sorted(definitions: Iterable[ToolDefinition]) -> list[ListedTool]:
@@ -77,11 +73,6 @@ def tools_by_effect(user: Any, resource: str) -> list[dict[str, Any]]:
     for tool in listed:
         groups.setdefault(tool.effect, []).append(tool)
     return [{"effect": effect, "tools": tools} for effect, tools in groups.items()]
-
-
-async def _decided(accesses: list[Any], identity: Identity) -> list[Decision]:
-    async with own_connections():
-        return await decide_all(accesses, identity)
 
 
 def _listed(definition: ToolDefinition) -> ListedTool:

@@ -69,6 +69,18 @@ def test_sign_in_refuses_a_wrong_password_and_slows_down_guessing(alice: Any) ->
     assert "Too many" in text or answers[-1] == 429
 
 
+def test_who_asks_too_often_gets_a_page_that_says_so(settings: Any) -> None:
+    settings.ACCOUNT_RATE_LIMITS = {**settings.ACCOUNT_RATE_LIMITS, "login": "2/m/ip"}
+    form = {"login": "nobody", "password": "wrong"}
+    answers = [browser().post("/accounts/login/", form) for _ in range(3)]
+    assert [response.status_code for response in answers] == [200, 200, 429]
+    said = answers[-1].content.decode()
+    assert "Wait a few minutes, then try again." in said
+    assert "star/star.css" in said
+    chinese = browser().post("/accounts/login/", form, headers={"accept-language": "zh-CN"})
+    assert (chinese.status_code, "请等待几分钟后再试" in chinese.content.decode()) == (429, True)
+
+
 def test_an_unknown_page_is_a_404_without_a_traceback(settings: Any) -> None:
     response = Client().get("/nothing/here", headers={"host": HOST})
     assert response.status_code == 404

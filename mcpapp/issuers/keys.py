@@ -25,7 +25,8 @@ logger = logging.getLogger(__name__)
 FRESH_SECONDS = 3600
 STALE_SECONDS = 24 * 3600
 RETRY_SECONDS = 10
-TIMEOUT_SECONDS = 5
+TIMEOUT_SECONDS = 3
+"""Of each step; all of them have twice as long. Calls wait for it, and how many may wait is bounded."""
 MAXIMUM_BYTES = 256 * 1024
 MAXIMUM_KEYS = 100
 MINIMUM_RSA_BITS = 2048

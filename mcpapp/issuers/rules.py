@@ -101,7 +101,8 @@ def _seconds(issuer: TokenIssuer, claims: Mapping[str, Any], name: str) -> float
     value = claims.get(name)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or abs(value) > 1e11:
+    # The bound first: an integer may be too large to be asked whether it is finite.
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > 1e11 or not math.isfinite(value):
         raise _refused(issuer, Refusal.MALFORMED, f"{name} is no time")
     return float(value)
 

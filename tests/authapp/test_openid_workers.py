@@ -114,7 +114,7 @@ def test_clients_that_cache_the_keys_verify_everything_while_they_rotate(
     settings = tmp_path / "settings_of_a_fast_site.py"
     settings.write_text(
         "from config.settings import *\n"
-        "AUTHAPP = {**AUTHAPP, 'JWKS_MAX_AGE_SECONDS': 2, 'ID_TOKEN_SECONDS': 2, 'REGISTRATION_BURST': 0}\n"
+        "AUTHAPP = {**AUTHAPP, 'JWKS_MAX_AGE_SECONDS': 4, 'ID_TOKEN_SECONDS': 2, 'REGISTRATION_BURST': 0}\n"
     )
     server.environment |= {"DJANGO_SETTINGS_MODULE": settings.stem, "PYTHONPATH": str(tmp_path)}
     server.start("-m", "uvicorn", "config.asgi:application", "--port", str(server.port), "--workers", "2")
@@ -122,7 +122,7 @@ def test_clients_that_cache_the_keys_verify_everything_while_they_rotate(
 
     def live(algorithm: str) -> None:
         with httpx2.Client(base_url=server.url, trust_env=False, timeout=60) as http:
-            use(Relying(http, max_age=1.9), algorithm)
+            use(Relying(http, max_age=2.5), algorithm)  # less than the site says, for a busy machine
 
     def use(relying: Relying, algorithm: str) -> None:
         tokens = sign_in(relying.http, server.url, algorithm)

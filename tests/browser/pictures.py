@@ -20,7 +20,8 @@ from tests.browser.desk import Client
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDER = ROOT / "docs" / "pictures"
-PORT = 8123
+PORT = 8000
+"""The one that people see at first; it must be free."""
 URL = f"http://127.0.0.1:{PORT}"
 LOOKS = {
     "desktop": {"viewport": {"width": 900, "height": 720}, "color_scheme": "light"},

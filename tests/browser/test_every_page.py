@@ -7,11 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from allauth.core.ratelimit import respond_429
+from django.test import Client as Visitor
+from django.test import RequestFactory
 from playwright.sync_api import Page
 
+from config import error_pages as handlers
 from tests.browser.conftest import Open
 from tests.browser.desk import Client
 from tests.clients.desk import NODE_MODULES
+from tests.oauth import HOST
 
 pytestmark = pytest.mark.live
 
@@ -85,6 +90,20 @@ def device_done(opened: Open, connecting: Connecting, options: dict[str, Any]) -
     return page
 
 
+def after_the_password_again(path: str) -> Visit:
+    """Go to a page that wants the password once more."""
+
+    def visit(opened: Open, connecting: Connecting, options: dict[str, Any]) -> Page:
+        page = opened(path, signed_in="demo2", **options)
+        if "/reauthenticate/" in page.url:
+            page.fill("input[name=password]", "demo2")
+            page.locator("main form button").first.click()
+            page.wait_for_url(f"**{path}**")
+        return page
+
+    return visit
+
+
 PAGES: dict[str, Visit] = {
     "connect, a visitor": at("/", ""),
     "connect": at("/"),
@@ -104,6 +123,10 @@ PAGES: dict[str, Visit] = {
     "refused at authorize": at("/o/authorize/?client_id=unknown", ""),
     "password": at("/accounts/password/change/"),
     "second factors": at("/accounts/2fa/"),
+    "the password again": at("/accounts/reauthenticate/?next=/"),
+    "one-time codes, to start": after_the_password_again("/accounts/2fa/totp/activate/"),
+    "passkeys": at("/accounts/2fa/webauthn/"),
+    "passkeys, to add one": after_the_password_again("/accounts/2fa/webauthn/add/"),
 }
 
 
@@ -135,6 +158,22 @@ def test_nobody_is_kept_out_in_any_light_on_any_size(opened: Open, connecting: C
     assert page.locator("h1").count() == 1
 
 
+@pytest.mark.parametrize("name", ["connect", "sign-in for a client", "consent", "device", "second factors"])
+def test_nobody_is_kept_out_in_chinese(opened: Open, connecting: Connecting, name: str) -> None:
+    options: dict[str, Any] = {"bypass_csp": True, "locale": "zh-CN", "viewport": SIZES["phone"]}
+    page = PAGES[name](opened, connecting, options)
+    assert violations(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= SIZES["phone"]["width"]
+    assert page.locator("html").get_attribute("lang") == "zh-hans"
+
+
+def test_a_code_to_scan_is_dark_on_light_in_the_dark_too(opened: Open, connecting: Connecting) -> None:
+    page = PAGES["one-time codes, to start"](opened, connecting, {"color_scheme": "dark"})
+    image = page.locator("main img")
+    assert image.evaluate("image => image.complete && image.naturalWidth > 0")
+    assert image.evaluate("image => getComputedStyle(image).backgroundColor") == "rgb(255, 255, 255)"
+
+
 WATCH = """
 window.shifted = 0;
 new PerformanceObserver((list) => {
@@ -164,3 +203,35 @@ def test_pages_are_light_come_at_once_and_stand_still(opened: Open, connecting: 
         assert page.evaluate("window.shifted") == 0
     assert max(sizes) < MAXIMUM_BYTES
     assert statistics.median(paints) < MAXIMUM_PAINT_MILLISECONDS
+
+
+def error_pages() -> dict[str, str]:
+    """Return the pages of errors as visitors get them, which a server in development replaces by its own."""
+    visitor = Visitor(headers={"host": HOST}, raise_request_exception=False)
+    strict = Visitor(headers={"host": HOST}, enforce_csrf_checks=True)
+    request = RequestFactory(headers={"host": HOST}).get("/")
+    pages = {
+        "400": handlers.bad_request(request, ValueError()),
+        "403": handlers.permission_denied(request, PermissionError()),
+        "404": visitor.get("/nothing-here"),
+        "500": handlers.server_error(request),
+        "403, no CSRF token": strict.post("/accounts/login/", {"login": "demo"}),
+        "429": respond_429(visitor.get("/accounts/login/").wsgi_request),
+    }
+    return {name: response.content.decode() for name, response in pages.items()}
+
+
+@pytest.mark.parametrize("name", ["400", "403", "404", "500", "403, no CSRF token", "429"])
+def test_error_pages_keep_nobody_out_and_lead_on(opened: Open, live_server_url: str, name: str) -> None:
+    body = error_pages()[name]
+    page = opened("/accounts/login/", bypass_csp=True)
+    page.route("**/the-error", lambda route: route.fulfill(body=body, content_type="text/html; charset=utf-8"))
+    page.goto("/the-error")
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+        for viewport in SIZES.values():
+            page.set_viewport_size(viewport)  # type: ignore[arg-type]
+            assert violations(page) == [], f"{name}, {scheme}"
+            assert page.evaluate("document.documentElement.scrollWidth") <= viewport["width"]
+    assert page.locator("main a, main button, header a").count() > 0, "there is a way on"
+    assert "Traceback" not in body

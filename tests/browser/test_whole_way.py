@@ -96,6 +96,18 @@ def test_what_the_page_shows_is_what_is_granted(opened: Open, connecting: Connec
     assert client.tokens()["scope"].split() == ["mcp:tools", "mcp:write", "offline_access"]
 
 
+@pytest.mark.parametrize("script", [True, False], ids=["", "no JavaScript"])
+def test_the_language_is_chosen_and_the_client_still_waits(opened: Open, connecting: Connecting, script: bool) -> None:
+    page = opened(connecting("Cursor").authorize_path(), locale="en-US", java_script_enabled=script)
+    expect(page.locator("main .notice")).to_have_text("Sign in to continue to Cursor.")
+    page.get_by_role("button", name="简体中文").click()
+    expect(page.locator("main .notice")).to_have_text("登录后即可继续前往 Cursor。")
+    page.fill("input[name=login]", "demo")
+    page.fill("input[name=password]", "demo")
+    page.get_by_role("button", name="登录", exact=True).click()
+    expect(page.get_by_role("button", name="允许", exact=True)).to_be_visible()
+
+
 def test_denying_is_one_press_as_well(opened: Open, connecting: Connecting) -> None:
     client = connecting("Denied")
     page = opened(client.authorize_path(), signed_in="demo")

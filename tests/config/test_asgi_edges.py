@@ -26,10 +26,14 @@ async def test_a_websocket_is_closed_before_it_is_accepted() -> None:
 
 
 @pytest.mark.django_db
-def test_without_a_mail_server_no_password_reset_is_offered(settings: Any) -> None:
-    assert "password/reset" not in browser().get("/accounts/login/").content.decode()
+@pytest.mark.parametrize("path", ["/accounts/login/", "/accounts/reauthenticate/", "/accounts/password/change/"])
+def test_without_a_mail_server_no_password_reset_is_offered(settings: Any, alice: Any, path: str) -> None:
+    person = browser()
+    if "login" not in path:
+        person.post("/accounts/login/", {"login": "alice", "password": "alice-password"})
+    assert "password/reset" not in person.get(path).content.decode()
     settings.MAIL_IS_CONFIGURED = True
-    assert "password/reset" in browser().get("/accounts/login/").content.decode()
+    assert person.get(path).content.decode().count("password/reset") == 1
 
 
 def test_the_entry_point_keeps_queries_out_of_the_access_log(monkeypatch: pytest.MonkeyPatch) -> None:

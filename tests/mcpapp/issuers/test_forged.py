@@ -143,6 +143,7 @@ FORGED: list[tuple[str, Make, Refusal]] = [
     ("no exp", with_claims(exp=None), Refusal.MISSING_CLAIM),
     ("exp as a text", with_claims(exp=str(NOW + 60)), Refusal.MALFORMED),
     ("exp as true", with_claims(exp=True), Refusal.MALFORMED),
+    ("exp of a thousand digits", with_claims(exp=10**1000), Refusal.MALFORMED),
     ("exp beyond all time", with_payload(lambda text: text.replace('"exp": ', '"exp": 1e400, "x": ')), Refusal.MALFORMED),
     ("not yet valid", with_claims(nbf=NOW + 3000), Refusal.NOT_YET_VALID),
     ("issued in the future", with_claims(iat=NOW + 3000), Refusal.NOT_YET_VALID),
