@@ -18,6 +18,7 @@ from django.db import IntegrityError, transaction
 from django.utils.crypto import get_random_string
 
 from authapp import audit, token_rows
+from authapp.accounts import is_powerful
 from authapp.models import LinkedIdentity
 
 BY_FIRST_TOKEN = "first token"  # noqa: S105  (no secret)
@@ -41,7 +42,7 @@ class IssuerPerson:
 
 
 def find_person(issuer: str, subject: str, claims: Mapping[str, Any], create: bool) -> IssuerPerson | None:
-    """Return who a subject is; None if nobody is linked to it, or the link is disabled.
+    """Return who a subject is; None if nobody is linked to it, the link is disabled, or an address has led to staff.
 
     Args:
         claims: verified; a new account's name is made of them.
@@ -51,6 +52,8 @@ def find_person(issuer: str, subject: str, claims: Mapping[str, Any], create: bo
     if identity is None and create:
         identity = create_person(issuer, subject, claims, {}, by=BY_FIRST_TOKEN)
     if identity is None or identity.disabled_at is not None:
+        return None
+    if identity.linked_by == "email" and is_powerful(identity.user):  # as `authapp.identities` has it
         return None
     # Where activity is not a column, a change to it is told of by nobody, so nothing may be kept.
     names = {f"identity:{identity.pk}", f"user:{identity.user.pk}"} if token_rows.activity_is_stored() else set()

@@ -41,6 +41,10 @@ class Found(Protocol):
     def depends_on(self) -> Collection[str]:
         """The names under which the feed tells of a change to it; empty if it tells of none."""
 
+    @property
+    def look_up_again_at(self) -> float:
+        """Unix time in seconds from when it counts no more by itself, since not all that it rests on is in the feed."""
+
 
 class TooManyLookups(Exception):
     """So many tokens are being looked up that another has to wait outside."""
@@ -104,9 +108,16 @@ class TokenCache(Generic[FoundT]):
         key = hashlib.sha256(token.encode()).digest()
         if key not in self._entries or not self._are_known_now():
             return None
-        entry = self._entries.get(key)  # asking the feed may have brought news of it
-        if entry is not None:
-            self._entries.move_to_end(key)
+        return self._entry(key)  # asking the feed may have brought news of it
+
+    def _entry(self, key: bytes) -> FoundT | None:
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        if entry.look_up_again_at <= time.time():
+            self._drop(key)
+            return None
+        self._entries.move_to_end(key)
         return entry
 
     def _are_known_now(self) -> bool:
@@ -138,8 +149,7 @@ class TokenCache(Generic[FoundT]):
         while True:
             are_known = self.feed is not None and self.feed.are_known()  # this call may bring news to `forget`
             if are_known:
-                if (entry := self._entries.get(key)) is not None:
-                    self._entries.move_to_end(key)
+                if (entry := self._entry(key)) is not None:
                     return entry
                 if (until := self._refusals.get(key)) is not None and time.monotonic() < until:
                     return None

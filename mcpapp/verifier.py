@@ -6,6 +6,7 @@ The lookup says what a token is; this module says whether it is good for this re
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -23,10 +24,11 @@ from mcpapp.token_cache import TokenCache
 class AccessTokenInfo(Protocol):
     """What a `TOKEN_LOOKUP` returns; any object of this shape will do.
 
-    Three attributes may be missing: `is_app_only`, whether no person takes part and `user` is what a service runs as
+    Four attributes may be missing: `is_app_only`, whether no person takes part and `user` is what a service runs as
     (False if it is missing), `connection_id`, by which the site knows the consent that the token was issued under,
-    and `depends_on`, a collection of the names under which `TOKEN_CHANGES` tells of a change. Without names nothing is
-    kept. Each call gets an instance of `user` of its own: another one if `user` gives another each time, else a copy.
+    `depends_on`, a collection of the names under which `TOKEN_CHANGES` tells of a change, and `look_up_again_at`, the
+    Unix time from when it is looked up again all the same. Without names nothing is kept. Each call gets an instance
+    of `user` of its own: another one if `user` gives another each time, else a copy.
     """
 
     @property
@@ -82,6 +84,7 @@ class _Verified:
     user_is_active: bool
     scopes: frozenset[str]
     depends_on: Collection[str]
+    look_up_again_at: float
     identities: dict[str, Identity] = field(default_factory=dict)
     """Who is calling with it, by resource; made once."""
 
@@ -186,7 +189,8 @@ async def _look_up(token: str) -> _Verified | None:
     for name, value in (("scopes", info.scopes), ("resource", info.resource), ("depends_on", depends_on)):
         if isinstance(value, str):  # its characters, or a part of it, would be taken for an answer
             raise TypeError(f"MCPAPP['TOKEN_LOOKUP']: {name} is a list: [{value!r}], not {value!r}.")
-    return _Verified(info, user, user.pk, user.is_active, with_implied(info.scopes), depends_on)
+    again_at = getattr(info, "look_up_again_at", math.inf)
+    return _Verified(info, user, user.pk, user.is_active, with_implied(info.scopes), depends_on, again_at)
 
 
 def first_of(lookups: Sequence[TokenLookup]) -> TokenLookup:

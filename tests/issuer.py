@@ -31,6 +31,8 @@ class Issuer:
         self.requests: list[str] = []
         self.is_down = False
         """Connections are accepted and closed without an answer."""
+        self.is_slow = threading.Event()
+        """Requests wait until it is cleared, at most some seconds."""
         self.answers: dict[str, tuple[int, dict[str, str], bytes]] = {}
         """What is answered at a path instead: status, headers, body."""
         provider = self
@@ -39,6 +41,7 @@ class Issuer:
             def do_GET(self) -> None:
                 path = urlsplit(self.path).path
                 provider.requests.append(path)
+                provider.wait()
                 if provider.is_down:
                     self.close_connection = True
                     return
@@ -65,6 +68,12 @@ class Issuer:
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+    def wait(self) -> None:
+        """Wait while it is slow."""
+        end = time.monotonic() + 2
+        while self.is_slow.is_set() and time.monotonic() < end:
+            time.sleep(0.01)
 
     def answer(self, path: str) -> tuple[int, dict[str, str], bytes]:
         documents: dict[str, Any] = {

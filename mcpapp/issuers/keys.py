@@ -12,13 +12,16 @@ import contextvars
 import json
 import logging
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
 import jwt
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 
 from mcpapp.issuers.refusal import Refusal, Refused, Unavailable
-from mcpapp.issuers.settings import TokenIssuer
+from mcpapp.issuers.settings import TokenIssuer, require_url
 
 logger = logging.getLogger(__name__)
 
@@ -26,9 +29,12 @@ FRESH_SECONDS = 3600
 STALE_SECONDS = 24 * 3600
 RETRY_SECONDS = 10
 TIMEOUT_SECONDS = 3
-"""Of each step; all of them have twice as long. Calls wait for it, and how many may wait is bounded."""
+"""Of each step; all of them have twice as long."""
+MAXIMUM_WAITING = 100
+"""How many calls wait for the keys of an issuer; places in which a process looks up everybody's tokens are few."""
 MAXIMUM_BYTES = 256 * 1024
 MAXIMUM_KEYS = 100
+MAXIMUM_KID_LENGTH = 256
 MINIMUM_RSA_BITS = 2048
 
 
@@ -36,16 +42,26 @@ class KeysError(Exception):
     """The keys cannot be had; the message is for the log."""
 
 
+@dataclass(frozen=True, slots=True)
+class PublicKey:
+    """A key, and which algorithms it verifies (RFC 8725 §3.1)."""
+
+    key: Any
+    algorithms: frozenset[str]
+    """The one that its JWK names; those that the settings allow where it names none."""
+
+
 class Keys:
     """The keys of one issuer."""
 
     def __init__(self, issuer: TokenIssuer) -> None:
         self._issuer = issuer
-        self._keys: dict[str, jwt.PyJWK] = {}
+        self._keys: dict[str, PublicKey] = {}
         self._fetched_at = self._tried_at = float("-inf")
         self._flight: tuple[asyncio.AbstractEventLoop, asyncio.Task[None]] | None = None
+        self._waiting = 0
 
-    async def find(self, kid: str) -> jwt.PyJWK:
+    async def find(self, kid: str) -> PublicKey:
         """Return the key that a token names.
 
         Raises:
@@ -60,12 +76,21 @@ class Keys:
                 self._begin()  # nobody waits for it
             return self._keys[kid]
         if (task := self._begin()) is not None:
-            await asyncio.shield(task)
+            await self._wait(task)
         if kid in self._keys:
             return self._keys[kid]
         if self._fetched_at < self._tried_at or not self._keys:
             raise Unavailable(Refusal.KEYS_UNAVAILABLE, "the issuer does not answer", self._issuer.issuer)
         raise Refused(Refusal.UNKNOWN_KEY, "the issuer has no key of this kid", self._issuer.issuer)
+
+    async def _wait(self, task: asyncio.Task[None]) -> None:
+        if self._waiting >= MAXIMUM_WAITING:
+            raise Unavailable(Refusal.KEYS_UNAVAILABLE, "too many wait for the issuer", self._issuer.issuer)
+        self._waiting += 1
+        try:
+            await asyncio.shield(task)
+        finally:
+            self._waiting -= 1
 
     def _begin(self) -> asyncio.Task[None] | None:
         """Return the fetch that is under way, or a new one if it is time for one."""
@@ -92,7 +117,7 @@ class Keys:
             self._fetched_at = time.monotonic()
 
 
-async def fetch_keys(issuer: TokenIssuer) -> dict[str, jwt.PyJWK]:
+async def fetch_keys(issuer: TokenIssuer) -> dict[str, PublicKey]:
     """Return the usable signing keys that an issuer publishes, by `kid`.
 
     Raises:
@@ -111,30 +136,39 @@ async def fetch_keys(issuer: TokenIssuer) -> dict[str, jwt.PyJWK]:
     listed = document.get("keys")
     if not isinstance(listed, list) or len(listed) > MAXIMUM_KEYS:
         raise KeysError(f"a key set has a list of at most {MAXIMUM_KEYS} keys")
-    keys: dict[str, jwt.PyJWK] = {}
-    for entry in listed:
-        key = _usable(entry, issuer.algorithms)
-        if key is not None and key.key_id:
-            keys[key.key_id] = key
+    keys = dict(found for entry in listed if (found := _usable(entry, issuer)) is not None)
     if not keys:
         raise KeysError("there is no key in it that a token could be signed with")
     return keys
 
 
-def _usable(entry: Any, algorithms: frozenset[str]) -> jwt.PyJWK | None:
-    """Return a key that signs with one of the algorithms; None for any other, which belongs to somebody else's use."""
+def _usable(entry: Any, issuer: TokenIssuer) -> tuple[str, PublicKey] | None:
+    """Return a key that signs with one of the algorithms, and its `kid`; None for any other, which has another use."""
     if not isinstance(entry, dict) or entry.get("use", "sig") != "sig" or "d" in entry:
         return None
-    alg = entry.get("alg")
-    if alg is not None and alg not in algorithms:
+    kid, kty, alg, operations = (entry.get(name) for name in ("kid", "kty", "alg", "key_ops"))
+    if not isinstance(kid, str) or not 0 < len(kid) <= MAXIMUM_KID_LENGTH or kty not in ("RSA", "EC", "OKP"):
+        return None
+    if operations is not None and (not isinstance(operations, list) or "verify" not in operations):
+        return None
+    if alg is not None and (not isinstance(alg, str) or alg not in issuer.algorithms):
+        return None
+    if not _signs_for(entry.get("issuer"), issuer):
         return None
     try:
-        key = jwt.PyJWK(entry, algorithm=alg)
+        key = jwt.PyJWK(entry, algorithm=alg).key
     except (jwt.PyJWTError, ValueError, TypeError, KeyError):
         return None
-    if entry.get("kty") == "RSA" and key.key.key_size < MINIMUM_RSA_BITS:
+    if kty == "RSA" and key.key_size < MINIMUM_RSA_BITS:
         return None
-    return key if entry.get("kty") in {"RSA", "EC", "OKP"} else None
+    return kid, PublicKey(key, issuer.algorithms if alg is None else frozenset({alg}))
+
+
+def _signs_for(named: Any, issuer: TokenIssuer) -> bool:
+    """Return whether a JWK is for the issuer's tokens: Entra says so in it, with `{tenantid}` for each tenant's own."""
+    if issuer.profile != "entra" or named is None:
+        return True
+    return isinstance(named, str) and named.replace("{tenantid}", issuer.tenant) in issuer.accepted
 
 
 async def _discovered(http: httpx2.AsyncClient, issuer: TokenIssuer) -> str:
@@ -142,10 +176,11 @@ async def _discovered(http: httpx2.AsyncClient, issuer: TokenIssuer) -> str:
     if document.get("issuer") != issuer.issuer:  # OpenID Connect Discovery §4.3
         raise KeysError("its configuration document is another issuer's")
     jwks_uri = document.get("jwks_uri")
-    ours = httpx2.URL(issuer.issuer)
-    if not isinstance(jwks_uri, str) or not (jwks_uri.startswith("https://") or httpx2.URL(jwks_uri).host == ours.host):
-        raise KeysError("its configuration document names no https address of keys")
-    return jwks_uri
+    try:
+        require_url(jwks_uri, settings.DEBUG, with_query=True)
+    except ImproperlyConfigured:
+        raise KeysError("its configuration document names no https address of keys") from None
+    return str(jwks_uri)
 
 
 async def _get(http: httpx2.AsyncClient, url: str) -> dict[str, Any]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+import weakref
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -33,6 +36,12 @@ FindPerson = Callable[[str, str, Mapping[str, Any], bool], Person | None]
 """Takes the issuer, the subject, the verified claims, and whether an account is made for a person who has none."""
 
 
+KEPT_SECONDS = 300
+"""For how long a token is kept: nothing tells of a key that its issuer withdraws, and a token may be good for years."""
+MAXIMUM_SEARCHES = 8
+"""For how many tokens at once a person is looked for: each takes a thread, and a connection to the database."""
+
+
 @dataclass(frozen=True, slots=True)
 class IssuedToken:
     """A token of another issuer that is taken; the shape of `mcpapp.verifier.AccessTokenInfo`."""
@@ -44,6 +53,8 @@ class IssuedToken:
     resource: tuple[str, ...]
     expires_at: int
     depends_on: Collection[str]
+    look_up_again_at: float
+    """Unix time in seconds."""
 
     @property
     def user(self) -> AbstractBaseUser:
@@ -52,6 +63,7 @@ class IssuedToken:
 
 
 _keys: dict[TokenIssuer, Keys] = {}
+_searching: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Semaphore] = weakref.WeakKeyDictionary()
 
 
 def forget_keys() -> None:
@@ -76,13 +88,14 @@ async def find_issued_token(token: str) -> IssuedToken | None:
     keys = _keys.get(issuer) or _keys.setdefault(issuer, Keys(issuer))
     key = await keys.find(unverified.kid)
     try:
-        require_signature(unverified, key, issuer.algorithms)
+        require_signature(unverified, key)
     except Refused as refused:
         refused.issuer = issuer.issuer
         raise
     accepted = require(issuer, unverified.claims)
-    find_person = conf.issuer_user()
-    person = await sync_to_async(find_person)(issuer.issuer, accepted.subject, unverified.claims, issuer.create_users)
+    find_person = sync_to_async(conf.issuer_user())
+    async with _searches():
+        person = await find_person(issuer.issuer, accepted.subject, unverified.claims, issuer.create_users)
     if person is None:
         raise Refused(Refusal.UNKNOWN_USER, "nobody here is linked to the subject", issuer.issuer)
     if not person.user.is_active:
@@ -92,10 +105,23 @@ async def find_issued_token(token: str) -> IssuedToken | None:
         client_id=accepted.client_id,
         client_name=accepted.client_name,
         scopes=accepted.scopes,
-        resource=conf.resources(),
+        resource=_resources_of(accepted.audiences),
         expires_at=accepted.expires_at,
         depends_on=person.depends_on,
+        look_up_again_at=time.time() + KEPT_SECONDS,
     )
+
+
+def _resources_of(audiences: Collection[str]) -> tuple[str, ...]:
+    """Return for which resources a token is: those that `aud` names; all, if it says who we are in another way."""
+    return tuple(resource for resource in conf.resources() if resource in audiences) or conf.resources()
+
+
+def _searches() -> asyncio.Semaphore:
+    loop = asyncio.get_running_loop()
+    if loop not in _searching:
+        _searching[loop] = asyncio.Semaphore(MAXIMUM_SEARCHES)
+    return _searching[loop]
 
 
 def may_be_issued(token: str) -> bool:

@@ -6,17 +6,19 @@ import base64
 import binascii
 import json
 import re
-from collections.abc import Iterable
+import string
 from dataclasses import dataclass
 from typing import Any
 
 import jwt
 
+from mcpapp.issuers.keys import PublicKey
 from mcpapp.issuers.refusal import Refusal, Refused
 
 MAXIMUM_LENGTH = 16 * 1024
 MAXIMUM_HEADER_LENGTH = 4096
 _FORM = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+_LETTERS = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
 _TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt", "application/jwt"})
 
 
@@ -49,7 +51,9 @@ def read(token: str) -> Unverified:
     """
     if not looks_signed(token):
         raise Refused(Refusal.MALFORMED, "not three parts of base64url, or too long")
-    first, second, _ = token.split(".")
+    first, second, signature = token.split(".")
+    if not _is_spelled_one_way(signature):
+        raise Refused(Refusal.MALFORMED, "the signature is spelled in a way of which there are several")
     if len(first) > MAXIMUM_HEADER_LENGTH:
         raise Refused(Refusal.MALFORMED, "the header is too long")
     header, claims = _object(first, "header"), _object(second, "payload")
@@ -66,16 +70,16 @@ def read(token: str) -> Unverified:
     return Unverified(token, alg, kid, claims)
 
 
-def require_signature(unverified: Unverified, key: jwt.PyJWK, algorithms: Iterable[str]) -> None:
+def require_signature(unverified: Unverified, key: PublicKey) -> None:
     """Check the signature.
 
     Raises:
-        Refused: it is not by this key, with the algorithm that the token names and the settings allow.
+        Refused: it is not by this key, with an algorithm that is the key's.
     """
-    if unverified.alg not in algorithms:  # asked before a key is looked for; here for whoever calls this alone
-        raise Refused(Refusal.BAD_ALGORITHM, "not one that the settings allow")
+    if unverified.alg not in key.algorithms:
+        raise Refused(Refusal.BAD_ALGORITHM, "not the one of its key")
     try:
-        # The key's own algorithm binds it (RFC 8725 §3.1): an RSA key never verifies another family.
+        # Which kind of key and which curve goes with the algorithm is asked there.
         jwt.PyJWS().decode_complete(unverified.token, key=key.key, algorithms=[unverified.alg])
     except (jwt.PyJWTError, ValueError, TypeError):
         raise Refused(Refusal.BAD_SIGNATURE) from None
@@ -90,6 +94,12 @@ def _object(part: str, name: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Refused(Refusal.MALFORMED, f"the {name} is no JSON object of distinct names")
     return value
+
+
+def _is_spelled_one_way(part: str) -> bool:
+    """Return whether no bit of the last letter is left over: else one token would be many texts (RFC 4648 §3.5)."""
+    left_over = {0: 0, 2: 4, 3: 2}.get(len(part) % 4)
+    return left_over is not None and _LETTERS.index(part[-1]) & ((1 << left_over) - 1) == 0
 
 
 def _without_repetition(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

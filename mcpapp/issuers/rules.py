@@ -26,6 +26,8 @@ class Accepted:
     client_name: str
     scopes: frozenset[str]
     """Ours."""
+    audiences: frozenset[str]
+    """Those in `aud` that stand for this server."""
     expires_at: int
     """Unix time in seconds, the leeway included."""
 
@@ -38,7 +40,7 @@ def require(issuer: TokenIssuer, claims: Mapping[str, Any]) -> Accepted:
         LacksScope: they are, and grant nothing here.
     """
     _require_issuer(issuer, claims)
-    _require_audience(issuer, claims)
+    audiences = _require_audience(issuer, claims)
     expires_at = _require_time(issuer, claims)
     if issuer.profile == "entra":
         _require_delegated(issuer, claims)
@@ -46,15 +48,14 @@ def require(issuer: TokenIssuer, claims: Mapping[str, Any]) -> Accepted:
     if not isinstance(subject, str) or not 0 < len(subject) <= MAXIMUM_SUBJECT_LENGTH or not _is_plain(subject):
         raise _refused(issuer, Refusal.MISSING_CLAIM, issuer.subject_claim)
     client_id = _first_text(claims, _CLIENT_CLAIMS)
-    if issuer.profile == "oidc" and client_id == subject:
-        # RFC 9068 §2.2, and what most do: of a client that acts for itself, sub is the client.
-        raise _refused(issuer, Refusal.APP_ONLY, "sub is the client itself")
+    if issuer.profile == "oidc" and (why := _why_app_only(claims, subject)):
+        raise _refused(issuer, Refusal.APP_ONLY, why)
     given = granted(claims)
     scopes = frozenset(ours for theirs, ours in issuer.scopes if theirs in given)
     if not scopes:
         wanted = ", ".join(theirs for theirs, _ in issuer.scopes)
         raise LacksScope(Refusal.MISSING_SCOPE, f"none of {wanted}", issuer.issuer)
-    return Accepted(subject, client_id, _first_text(claims, _NAME_CLAIMS)[:255], scopes, expires_at)
+    return Accepted(subject, client_id, _first_text(claims, _NAME_CLAIMS), scopes, audiences, expires_at)
 
 
 def granted(claims: Mapping[str, Any]) -> frozenset[str]:
@@ -74,13 +75,14 @@ def _require_issuer(issuer: TokenIssuer, claims: Mapping[str, Any]) -> None:
         raise _refused(issuer, Refusal.WRONG_ISSUER)
 
 
-def _require_audience(issuer: TokenIssuer, claims: Mapping[str, Any]) -> None:
+def _require_audience(issuer: TokenIssuer, claims: Mapping[str, Any]) -> frozenset[str]:
     aud = claims.get("aud")
     named = [aud] if isinstance(aud, str) else aud
     if not isinstance(named, list) or not named or not all(isinstance(one, str) for one in named):
         raise _refused(issuer, Refusal.MISSING_CLAIM, "aud")
     if issuer.audiences.isdisjoint(named):
         raise _refused(issuer, Refusal.WRONG_AUDIENCE, _shown(named[0]))
+    return issuer.audiences.intersection(named)
 
 
 def _require_time(issuer: TokenIssuer, claims: Mapping[str, Any]) -> int:
@@ -120,6 +122,21 @@ def _require_delegated(issuer: TokenIssuer, claims: Mapping[str, Any]) -> None:
         raise _refused(issuer, Refusal.APP_ONLY, "no scp: no person has delegated anything")
     if claims.get("roles") and not issuer.accept_roles:
         raise _refused(issuer, Refusal.ROLES, "roles, and accept_roles is off")
+
+
+def _why_app_only(claims: Mapping[str, Any], subject: str) -> str:
+    """Return by what a provider shows that a client acts for itself; empty if nothing does."""
+    clients = {claims[name] for name in _CLIENT_CLAIMS if isinstance(claims.get(name), str)}
+    if subject.removesuffix("@clients") in clients or subject in clients:  # RFC 9068 §2.2; the suffix is Auth0's
+        return "sub is the client itself"
+    if claims.get("gty") == "client-credentials":  # Auth0
+        return "gty"
+    if claims.get("idtyp") == "app":
+        return "idtyp"
+    name = claims.get("preferred_username")
+    if isinstance(name, str) and name.startswith("service-account-"):  # Keycloak, where sub is one of a user
+        return "preferred_username is that of a service account"
+    return ""
 
 
 def _first_text(claims: Mapping[str, Any], names: tuple[str, ...]) -> str:

@@ -77,7 +77,12 @@ class TokenIssuer:
         """Return whether an `iss` is another tenant's of the same provider, whose tokens look the same."""
         if self.profile != "entra":
             return False
-        return any(_family(iss) == _family(known) for known in self.accepted)
+        for known in self.accepted:  # by the text: what a stranger writes need not be a URL
+            before, tenant, after = known.partition(self.tenant)
+            other = iss.removeprefix(before).removesuffix(after)
+            if tenant and len(other) == len(iss) - len(before) - len(after) and other and "/" not in other:
+                return True
+        return False
 
 
 def token_issuers() -> tuple[TokenIssuer, ...]:
@@ -126,20 +131,28 @@ def _issuer(entry: Any, scopes_supported: tuple[str, ...], debug: bool) -> Token
         issuer = str(entry.get("issuer", ""))
         accepted = frozenset({issuer})
         jwks_uri = str(entry.get("jwks_uri", ""))
-        subject_claim = str(entry.get("subject_claim", "sub"))
-    for url in (*accepted, *([jwks_uri] if jwks_uri else [])):
-        _require_url(url, debug)
+        subject_claim = entry.get("subject_claim", "sub")
+        if not isinstance(subject_claim, str) or not subject_claim:
+            raise ImproperlyConfigured(f"subject_claim is the name of a claim, not {subject_claim!r}.")
+    for url in accepted:
+        require_url(url, debug)
+    if jwks_uri:
+        require_url(jwks_uri, debug, with_query=True)
     audiences = _texts(entry, "audiences")
     if not audiences:
         raise ImproperlyConfigured(f"{issuer}: audiences is empty; a token must have been issued for this server.")
     algorithms = _texts(entry, "algorithms") or ("RS256",)
     if not set(algorithms) <= ASYMMETRIC:
         raise ImproperlyConfigured(f"{issuer}: algorithms are some of {sorted(ASYMMETRIC)}.")
-    scopes = entry.get("scopes") or {scope: scope for scope in scopes_supported}
-    if not isinstance(scopes, Mapping) or not set(scopes.values()) <= set(scopes_supported):
+    scopes = entry.get("scopes", {scope: scope for scope in scopes_supported})
+    if (
+        not isinstance(scopes, Mapping)
+        or not scopes
+        or not all(isinstance(theirs, str) and theirs and ours in scopes_supported for theirs, ours in scopes.items())
+    ):
         raise ImproperlyConfigured(f"{issuer}: scopes leads from its scopes to ours: {list(scopes_supported)}.")
     leeway = entry.get("leeway_seconds", 30)
-    if not isinstance(leeway, int) or not 0 <= leeway <= MAXIMUM_LEEWAY_SECONDS:
+    if isinstance(leeway, bool) or not isinstance(leeway, int) or not 0 <= leeway <= MAXIMUM_LEEWAY_SECONDS:
         raise ImproperlyConfigured(f"{issuer}: leeway_seconds is from 0 to {MAXIMUM_LEEWAY_SECONDS}.")
     return TokenIssuer(
         issuer=issuer,
@@ -152,30 +165,40 @@ def _issuer(entry: Any, scopes_supported: tuple[str, ...], debug: bool) -> Token
         algorithms=frozenset(algorithms),
         jwks_uri=jwks_uri,
         subject_claim=subject_claim,
-        create_users=entry.get("create_users", False) is True,
-        accept_roles=entry.get("accept_roles", False) is True,
-        announced=entry.get("announced", True) is True,
+        create_users=_flag(entry, "create_users", False),
+        accept_roles=_flag(entry, "accept_roles", False),
+        announced=_flag(entry, "announced", True),
         leeway_seconds=leeway,
     )
 
 
 def _texts(entry: Mapping[str, Any], name: str) -> tuple[str, ...]:
     value = entry.get(name, ())
-    if isinstance(value, str) or not all(isinstance(one, str) and one for one in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) and one for one in value):
         raise ImproperlyConfigured(f"{name} is a list of texts, not {value!r}.")
     return tuple(value)
 
 
-def _require_url(url: str, debug: bool) -> None:
-    """Refuse what a key must not come from: anything but https, or http on loopback in development."""
-    parts = urlsplit(url)
-    is_loopback = debug and parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"}
-    if not parts.hostname or parts.query or parts.fragment or not (parts.scheme == "https" or is_loopback):
+def _flag(entry: Mapping[str, Any], name: str, default: bool) -> bool:
+    value = entry.get(name, default)
+    if not isinstance(value, bool):
+        raise ImproperlyConfigured(f"{name} is true or false, not {value!r}.")
+    return value
+
+
+def require_url(url: Any, debug: bool, *, with_query: bool = False) -> None:
+    """Refuse what a key must not come from: anything but https, or http on loopback in development.
+
+    Raises:
+        ImproperlyConfigured: it is no such URL.
+    """
+    try:
+        parts = urlsplit(url if isinstance(url, str) else "")
+        is_loopback = debug and parts.scheme == "http" and parts.hostname in {"127.0.0.1", "localhost"}
+        is_plain = str(url).isascii() and str(url).isprintable() and " " not in str(url) and "@" not in parts.netloc
+        is_good = is_plain and parts.hostname and (parts.scheme == "https" or is_loopback) and not parts.fragment
+        is_good = is_good and (with_query or not parts.query) and parts.port != 0
+    except ValueError:
+        is_good = False
+    if not is_good:
         raise ImproperlyConfigured(f"{url!r} is no https URL of an issuer or its keys.")
-
-
-def _family(iss: str) -> str:
-    """Return an issuer of Entra without its tenant; the tenant is the first part of the path."""
-    parts = urlsplit(iss)
-    _, _, rest = parts.path.removeprefix("/").partition("/")
-    return f"{parts.scheme}://{parts.netloc}/*/{rest}"

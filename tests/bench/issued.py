@@ -30,7 +30,9 @@ async def measure_issued(token: str, rounds: int, count: int) -> None:
     }
     (issuer,) = token_issuers()
     known = lookup._keys[issuer] = keys.Keys(issuer)
-    known._keys, known._fetched_at = {"one": keys._usable(key.public, issuer.algorithms)}, time.monotonic()
+    usable = keys._usable(key.public, issuer)
+    assert usable is not None
+    known._keys, known._fetched_at = dict([usable]), time.monotonic()
 
     def link() -> None:
         user = get_user_model().objects.order_by("pk").first()

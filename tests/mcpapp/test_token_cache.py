@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Collection
@@ -26,6 +27,7 @@ pytestmark = pytest.mark.anyio
 class Found:
     token: str
     depends_on: tuple[str, ...]
+    look_up_again_at: float = math.inf
 
 
 class Feed:
@@ -372,6 +374,23 @@ async def test_what_names_nothing_it_depends_on_is_not_kept(cache: TokenCache[Fo
     await cache.find("good")
     await cache.find("good")
     assert lookups.counts == {"good": 2}
+
+
+async def test_what_may_have_changed_unseen_is_looked_up_again_when_its_time_comes(
+    cache: TokenCache[Found], lookups: Lookups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    lookups.found["good"] = Found("good", ("user:1",), look_up_again_at=now + 60)
+    for _ in range(3):
+        assert await cache.find("good")
+        assert cache.kept("good")
+    assert lookups.counts == {"good": 1}
+    monkeypatch.setattr(time, "time", lambda: now + 60)
+    assert cache.kept("good") is None
+    lookups.found["good"] = None
+    assert await cache.find("good") is None
+    assert lookups.counts == {"good": 2}
+    assert not cache._dependents
 
 
 async def test_the_token_itself_is_nowhere_in_what_is_kept(cache: TokenCache[Found], lookups: Lookups) -> None:

@@ -77,6 +77,19 @@ def swapped_payload(issuer: Issuer) -> str:
     return f"{head}.{payload}.{signature}"
 
 
+def spelled_in_another_way(issuer: Issuer) -> str:
+    """Change bits of the last letter that stand for nothing: another text, and the same signature (RFC 4648 §3.5)."""
+    token = issuer.token()
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    other = token[:-1] + letters[letters.index(token[-1]) ^ 1]
+    assert decode(other.rpartition(".")[2]) == decode(token.rpartition(".")[2])
+    return other
+
+
+def decode(part: str) -> bytes:
+    return base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+
+
 GENERIC = {
     "The access token is expired, revoked, or not for this resource.",
     "The access token has none of the scopes of this resource.",
@@ -104,7 +117,8 @@ FORGED: list[tuple[str, Make, Refusal]] = [
     ("signed by another key under a known kid", by_another_key, Refusal.BAD_SIGNATURE),
     ("its own key in the header", by_an_embedded_key, Refusal.BAD_SIGNATURE),
     ("payload of another token", swapped_payload, Refusal.BAD_SIGNATURE),
-    ("signature cut", parts(lambda p: [p[0], p[1], p[2][:-8]]), Refusal.BAD_SIGNATURE),
+    ("signature cut", parts(lambda p: [p[0], p[1], encode(decode(p[2])[:-6])]), Refusal.BAD_SIGNATURE),
+    ("signature spelled in another way", spelled_in_another_way, Refusal.MALFORMED),
     ("signature empty", parts(lambda p: [p[0], p[1], ""]), Refusal.MALFORMED),
     ("two parts", parts(lambda p: p[:2]), Refusal.MALFORMED),
     ("five parts, as if encrypted", parts(lambda p: [*p, "AA", "AA"]), Refusal.MALFORMED),
@@ -125,6 +139,9 @@ FORGED: list[tuple[str, Make, Refusal]] = [
     ("no iss", with_claims(iss=None), Refusal.WRONG_ISSUER),
     ("iss of somebody", with_claims(iss="https://evil.example"), Refusal.WRONG_ISSUER),
     ("iss with a slash more", lambda issuer: issuer.token(issuer.claims(iss=issuer.v2 + "/")), Refusal.WRONG_ISSUER),
+    ("iss as a list", with_claims(iss=["https://evil.example"]), Refusal.WRONG_ISSUER),
+    ("iss that is no URL", with_claims(iss="https://["), Refusal.WRONG_ISSUER),
+    ("iss whose host would be normalised", with_claims(iss="https://login\u2100.example/"), Refusal.WRONG_ISSUER),
     ("iss of another tenant", lambda issuer: issuer.token(issuer.claims(iss=issuer.v2.replace(TENANT, OTHER_TENANT))), Refusal.WRONG_TENANT),
     ("iss with the tenant in capitals", lambda issuer: issuer.token(issuer.claims(iss=issuer.v2.replace(TENANT, TENANT.upper()))), Refusal.WRONG_TENANT),
     ("iss of the common tenant", lambda issuer: issuer.token(issuer.claims(iss=issuer.v2.replace(TENANT, "common"))), Refusal.WRONG_TENANT),

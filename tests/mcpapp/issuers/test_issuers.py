@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import threading
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connections
 from django.test import Client
 
+from authapp import issuer_people
 from authapp.models import AuditEvent, LinkedIdentity
+from mcpapp import conf
 from mcpapp.issuers import lookup
 from mcpapp.issuers.settings import token_issuers
 from mcpapp.models import ToolCall
@@ -195,6 +199,90 @@ async def test_tokens_of_any_provider_by_settings(
     assert "/.well-known/openid-configuration" in issuer.requests
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"sub": "some-client"},  # RFC 9068 §2.2
+        {"azp": "another", "sub": "some-client"},
+        {"sub": "some-client@clients"},  # Auth0
+        {"sub": "0f0f", "gty": "client-credentials"},
+        {"sub": "0f0f", "preferred_username": "service-account-some-client"},  # Keycloak
+        {"sub": "0f0f", "idtyp": "app"},
+    ],
+)
+async def test_a_client_that_acts_for_itself_is_given_no_account(
+    issuer: Issuer, settings: Any, alice: Any, changes: dict[str, Any]
+) -> None:
+    trust(settings, issuer.oidc(create_users=True))
+    async with serving() as endpoint:
+        app_only = issuer.token(issuer.plain_claims(**changes))
+        assert (await send(endpoint, app_only, "tools/list")).status_code == 401
+        assert await LinkedIdentity.objects.acount() == 0
+        a_person = issuer.token(issuer.plain_claims(preferred_username="servicing", azp="another"))
+        assert (await send(endpoint, a_person, "tools/list")).status_code == 200
+        assert await LinkedIdentity.objects.acount() == 1
+
+
+@pytest.mark.rfc("8707 2")
+async def test_a_token_whose_audience_is_one_of_our_resources_is_for_that_one(
+    issuer: Issuer, settings: Any, alice: Any
+) -> None:
+    other, api = "https://other.example/star", "api://star"
+    trust(settings, issuer.oidc(audiences=[RESOURCE, other, api]), RESOURCES=[RESOURCE, other])
+    await LinkedIdentity.objects.acreate(issuer=issuer.url, subject="alice", user=alice)
+    for aud, expected in (
+        (RESOURCE, 200),
+        (other, 401),
+        ([other, api], 401),
+        ([other, RESOURCE], 200),
+        (api, 200),
+    ):
+        async with serving() as endpoint:
+            token = issuer.token(issuer.plain_claims(aud=aud))
+            assert (await send(endpoint, token, "tools/list")).status_code == expected, aud
+
+
+async def test_a_link_that_an_address_made_does_not_lead_to_staff(linked: LinkedIdentity, trusted: Issuer) -> None:
+    """The same link counts for assertions of organisations, which refuse it (`authapp.identities`)."""
+    users = get_user_model().objects.filter(username="alice")
+    await LinkedIdentity.objects.aupdate(linked_by="email")
+    async with serving() as endpoint:
+        assert (await send(endpoint, trusted.token(), "tools/list")).status_code == 200
+        await users.aupdate(is_staff=True)
+        await sync_to_async(connections.close_all)()
+        for _ in range(200):
+            if (status := (await send(endpoint, trusted.token(), "tools/list")).status_code) != 200:
+                break
+        assert status == 401
+        await LinkedIdentity.objects.aupdate(linked_by="administrator")
+        assert (await send(endpoint, trusted.token(), "tools/list")).status_code == 200
+
+
+async def test_people_are_looked_for_by_a_few_threads_however_many_tokens_come(
+    linked: LinkedIdentity, trusted: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of them takes a connection to the database."""
+    lock, at_once, most = threading.Lock(), 0, 0
+
+    def find_person(*arguments: Any) -> Any:
+        nonlocal at_once, most
+        with lock:
+            at_once += 1
+            most = max(most, at_once)
+        found = issuer_people.find_person(*arguments)
+        with lock:
+            at_once -= 1
+        return found
+
+    monkeypatch.setattr(conf, "issuer_user", lambda: find_person)
+    monkeypatch.setattr(lookup, "MAXIMUM_SEARCHES", 2)
+    async with serving() as endpoint:
+        tokens = [trusted.token(trusted.claims(uti=str(number))) for number in range(40)]
+        answers = await asyncio.gather(*(send(endpoint, token, "tools/list") for token in tokens))
+    assert [answer.status_code for answer in answers] == [200] * 40
+    assert 0 < most <= 2
+
+
 async def test_scopes_of_theirs_are_ours_as_the_settings_say(issuer: Issuer, settings: Any, alice: Any) -> None:
     trust(settings, issuer.oidc(scopes={"tools.read": "mcp:tools"}))
     await LinkedIdentity.objects.acreate(issuer=issuer.url, subject="alice", user=alice)
@@ -256,6 +344,22 @@ def test_both_issuers_are_in_the_metadata_in_the_order_of_the_settings(
         ({"issuer": "https://login.example", "audiences": ["x"], "scopes": {"a": "admin"}}, "scopes"),
         ({"issuer": "https://login.example", "audiences": ["x"], "leeway_seconds": 3600}, "leeway"),
         ({"issuer": "https://login.example", "audience": ["x"]}, "not known: audience"),
+        ({"issuer": "https://login.example", "audiences": 5}, "a list"),
+        ({"issuer": "https://login.example", "audiences": {"x": 1}}, "a list"),
+        ({"issuer": "https://login.example", "audiences": ["x"], "algorithms": None}, "a list"),
+        ({"issuer": "https://login.example", "audiences": ["x"], "scopes": {}}, "scopes"),
+        ({"issuer": "https://login.example", "audiences": ["x"], "scopes": {"": "mcp:tools"}}, "scopes"),
+        ({"issuer": "https://login.example", "audiences": ["x"], "scopes": {"a": ["mcp:tools"]}}, "scopes"),
+        ({"issuer": "https://login.example", "audiences": ["x"], "announced": "no"}, "true or false"),
+        ({"issuer": "https://login.example", "audiences": ["x"], "create_users": 1}, "true or false"),
+        ({"issuer": "https://login.example", "audiences": ["x"], "accept_roles": "true"}, "true or false"),
+        ({"issuer": "https://login.example", "audiences": ["x"], "leeway_seconds": True}, "leeway"),
+        ({"issuer": "https://login.example", "audiences": ["x"], "subject_claim": ""}, "subject_claim"),
+        ({"issuer": "https://[", "audiences": ["x"]}, "https"),
+        ({"issuer": "https://name:word@login.example", "audiences": ["x"]}, "https"),
+        ({"issuer": "https://login.example ", "audiences": ["x"]}, "https"),
+        ({"issuer": "https://login.example?a=b", "audiences": ["x"]}, "https"),
+        ({"issuer": "https://login.example:99999", "audiences": ["x"]}, "https"),
         ("https://login.example", "an object"),
     ],
 )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import copy
+import dataclasses
 import gzip
 import json
 import logging
@@ -12,10 +14,14 @@ from typing import Any
 import pytest
 
 from authapp.models import LinkedIdentity
-from mcpapp.issuers import keys
-from tests.issuer import TENANT, Issuer
+from mcpapp import conf
+from mcpapp.issuers import keys, lookup
+from mcpapp.issuers.refusal import Refused, Unavailable
+from mcpapp.issuers.settings import token_issuers
+from tests.issuer import OTHER_TENANT, TENANT, Issuer
 from tests.keys import Key
 from tests.mcpapp.helpers import send, serving
+from tests.mcpapp.issuers.conftest import trust
 
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
 
@@ -114,6 +120,138 @@ async def test_a_dead_issuer_is_told_as_that_and_its_known_keys_go_on_counting(
         assert await status(endpoint, trusted.token(key=second)) == 503, "it may be a new key"
         monkeypatch.setattr(keys, "STALE_SECONDS", 0)
         assert await status(endpoint, trusted.token(trusted.claims(uti="late"))) == 503
+
+
+async def test_a_flood_of_made_up_key_names_at_a_slow_issuer_leaves_room_for_others(
+    linked: LinkedIdentity, trusted: Issuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those who wait for keys take places that everybody's tokens are looked up in."""
+    monkeypatch.setattr(keys, "MAXIMUM_WAITING", 3)
+    trusted.is_slow.set()
+    (issuer,) = token_issuers()
+    known = keys.Keys(issuer)
+    waiting = [asyncio.create_task(known.find(f"made up {number}")) for number in range(5)]
+    done, still = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    assert len(done) == 2
+    assert {type(task.exception()) for task in done} == {Unavailable}
+    trusted.is_slow.clear()
+    await asyncio.wait(still)
+    assert {type(task.exception()) for task in still} == {Refused}, "the issuer has said that it has no such key"
+    assert await known.find("first")
+
+
+@pytest.mark.rfc("8725 3.1")
+async def test_a_key_counts_for_the_algorithm_that_its_jwk_names_alone(
+    issuer: Issuer, settings: Any, alice: Any
+) -> None:
+    trust(settings, issuer.oidc(algorithms=["RS256", "PS256", "ES256", "ES384"]))
+    await LinkedIdentity.objects.acreate(issuer=issuer.url, subject="alice", user=alice)
+    free, bound, curve = Key("RS256", kid="free"), Key("RS256", kid="bound", alg="RS256"), Key("ES256", kid="curve")
+    free.public.pop("alg", None)
+    issuer.keys = [free, bound, curve]
+
+    async def signed_as(key: Key, algorithm: str) -> int:
+        other = copy.copy(key)
+        other.algorithm = algorithm
+        return await status(endpoint, issuer.token(issuer.plain_claims(), key=other))
+
+    async with serving() as endpoint:
+        assert await signed_as(free, "RS256") == 200
+        assert await signed_as(free, "PS256") == 200, "the positive control: both are allowed, and it names neither"
+        assert await signed_as(bound, "RS256") == 200
+        assert await signed_as(bound, "PS256") == 401
+        assert await signed_as(curve, "ES256") == 200
+        assert await status(endpoint, issuer.token(issuer.plain_claims(), key=curve, alg="RS256")) == 401
+        assert await status(endpoint, issuer.token(issuer.plain_claims(), key=curve, alg="ES384")) == 401
+
+
+async def test_a_key_of_another_tenant_signs_nothing_of_ours(
+    linked: LinkedIdentity, trusted: Issuer, impatient: None
+) -> None:
+    """Entra says in `issuer` of a JWK whose tokens it signs; `{tenantid}` stands for each one's own."""
+    ours = Key("RS256", kid="ours", issuer=trusted.v2)
+    everybodys = Key("RS256", kid="everybody's", issuer=trusted.v2.replace(TENANT, "{tenantid}"))
+    theirs = Key("RS256", kid="theirs", issuer=trusted.v2.replace(TENANT, OTHER_TENANT))
+    trusted.keys += [ours, everybodys, theirs]
+    async with serving() as endpoint:
+        for key in (ours, everybodys):
+            for version in (1, 2):
+                assert await status(endpoint, trusted.token(trusted.claims(version), key=key)) == 200
+        assert await status(endpoint, trusted.token(key=theirs)) == 401
+
+
+async def test_an_odd_key_in_the_set_does_not_take_the_others_away(linked: LinkedIdentity, trusted: Issuer) -> None:
+    good = trusted.keys[0].public
+    odd: list[Any] = [
+        good | {"kid": "a", "alg": ["RS256"]},
+        good | {"kid": ["a"]},
+        good | {"kid": {"a": 1}},
+        good | {"kid": "k" * 100_000},
+        good | {"kid": "b", "kty": ["RSA"]},
+        good | {"kid": "c", "use": ["sig"]},
+        good | {"kid": "d", "n": 5},
+        good | {"kid": "e", "e": "AA"},
+        good | {"kid": "f", "key_ops": ["encrypt"]},
+        {"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA", "kid": "g"},
+        {"kty": "OKP", "crv": "X25519", "x": "A" * 43, "kid": "h"},
+    ]
+    trusted.answers[KEYS] = (200, {}, json.dumps({"keys": [*odd, good]}).encode())
+    (issuer,) = token_issuers()
+    assert list(await keys.fetch_keys(issuer)) == ["first"]
+    async with serving() as endpoint:
+        assert await status(endpoint, trusted.token()) == 200
+
+
+@pytest.mark.parametrize(
+    "jwks_uri",
+    ["http://login.example/keys", "ftp://login.example/keys", "https://[", "https://", "//login.example/keys", 5, None],
+)
+async def test_keys_are_fetched_from_nowhere_but_https(issuer: Issuer, settings: Any, jwks_uri: Any) -> None:
+    """Also on the issuer's own host: whoever sits on the way would sign for everybody."""
+    trust(settings, issuer.oidc())
+    (known,) = token_issuers()
+    away = dataclasses.replace(known, issuer="https://login.example")
+    asked: list[str] = []
+
+    async def answer(_: Any, url: str) -> dict[str, Any]:
+        asked.append(url)
+        if url == away.configuration_url:
+            return {"issuer": away.issuer, "jwks_uri": jwks_uri}
+        return {"keys": [issuer.keys[0].public]}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keys, "_get", answer)
+        with pytest.raises(keys.KeysError, match="https"):
+            await keys.fetch_keys(away)
+        assert asked == [away.configuration_url]
+        jwks_uri = "https://keys.example/of?tenant=this"
+        assert list(await keys.fetch_keys(away)) == ["first"]
+
+
+async def test_a_key_that_is_withdrawn_ends_the_tokens_that_are_kept(
+    linked: LinkedIdentity, trusted: Issuer, monkeypatch: pytest.MonkeyPatch, impatient: None
+) -> None:
+    """A token may say that it is good for years; it is kept for minutes, then its key is looked for again."""
+    token = trusted.token(trusted.claims(exp=int(time.time()) + 10**8))
+    looked_up: list[str] = []
+
+    async def find(token: str) -> Any:
+        looked_up.append(token)
+        return await lookup.find_issued_token(token)
+
+    monkeypatch.setattr(conf, "token_lookups", lambda: (find,))
+    async with serving() as endpoint:
+        for number in range(200):  # nothing is kept before the feed of changes is there
+            assert await status(endpoint, token) == 200
+            if len(looked_up) <= number:
+                break
+        trusted.keys = [Key("RS256", kid="second")]
+        assert await status(endpoint, trusted.token()) == 200, "a new key makes the set be fetched again"
+        assert await status(endpoint, token) == 200, "kept"
+        now = time.time() + lookup.KEPT_SECONDS + 1
+        monkeypatch.setattr(time, "time", lambda: now)
+        assert await status(endpoint, token) == 401
+        assert await status(endpoint, trusted.token()) == 200
 
 
 BIG = json.dumps({"keys": [], "x": "x" * 300_000}).encode()
