@@ -8,6 +8,7 @@ from typing import Any
 
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
+from django.core.paginator import Paginator
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils import timezone
@@ -23,6 +24,7 @@ from authapp.models import Connection, DeviceAuthorization, TokenFamily
 from authapp.redirect_uris import destination
 from authapp.transactions import in_transaction
 
+PER_PAGE = 15
 _SEEN = "connected_apps_seen_at"
 """Where the session keeps when the page was last looked at; what came after that is marked."""
 
@@ -33,9 +35,9 @@ _SEEN = "connected_apps_seen_at"
 def connected_apps(request: HttpRequest) -> HttpResponse:
     """List the clients that the person who is signed in has connected, the latest first."""
     descriptions = get_scopes_backend().get_all_scopes()
-    connections = list(
-        Connection.objects.filter(user=request.user.pk).select_related("application").order_by("-authorized_at")
-    )
+    rows = Connection.objects.filter(user=request.user.pk).select_related("application")
+    page = Paginator(rows.order_by("-authorized_at", "-pk"), PER_PAGE).get_page(request.GET.get("page"))
+    connections = list(page.object_list)
     usage = conf.connection_usage()
     used = usage([connection.pk for connection in connections]) if usage else {}
     seen_at = request.session.get(_SEEN)
@@ -61,6 +63,7 @@ def connected_apps(request: HttpRequest) -> HttpResponse:
                 }
                 for connection in connections
             ],
+            "page": page,
             "shows_use": usage is not None,
         },
     )

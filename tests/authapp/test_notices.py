@@ -10,12 +10,18 @@ from django.core import mail
 from django.utils import timezone
 
 from authapp import notices
-from authapp.models import Connection
+from authapp.connected_apps import PER_PAGE
+from authapp.models import Application, Connection
 from mcpapp.models import ConnectionUsage
 from tests.devices import device_connected
 from tests.oauth import PKCE, answer, authorization_url, authorize, browser, connected, registered
 
 pytestmark = pytest.mark.django_db(transaction=True)
+
+KIND = {
+    "client_type": Application.CLIENT_PUBLIC,
+    "authorization_grant_type": Application.GRANT_AUTHORIZATION_CODE,
+}
 
 
 @pytest.fixture
@@ -62,8 +68,6 @@ def test_nothing_is_sent_unless_the_settings_say_so(notified: Any, settings: Any
 @pytest.mark.parametrize("name", ["A\r\nBcc: evil@example.org", "x" * 500, "\u202eevil", "<b>bold</b>"])
 def test_no_name_of_a_client_makes_another_mail_of_it(notified: Any, name: str) -> None:
     client = registered()
-    from authapp.models import Application
-
     Application.objects.filter(client_id=client["client_id"]).update(name=name[:255])
     connected(notified, client)
     (message,) = sent()
@@ -105,6 +109,25 @@ def test_the_page_says_how_each_client_is_used(alice: Any, bob: Any) -> None:
     assert "12 calls, the last 2\xa0hours ago" in text
     assert text.count("not yet") == 1
     assert "Bobs" not in text
+
+
+def test_many_clients_are_shown_a_page_at_a_time_the_latest_first(alice: Any, bob: Any) -> None:
+    client = registered()
+    for number in range(PER_PAGE + 2):
+        Connection.objects.create(
+            user=alice, application=Application.objects.create(name=f"Client {number:02d}", **KIND), scope="mcp:tools"
+        )
+    connected(bob, client)
+    first = browser(alice).get("/connected-apps/").content.decode()
+    second = browser(alice).get("/connected-apps/?page=2").content.decode()
+    assert first.count('<section class="card">') == PER_PAGE
+    assert second.count('<section class="card">') == 2
+    assert f"Client {PER_PAGE + 1:02d}" in first
+    assert "Client 00" in second
+    assert 'href="?page=2"' in first
+    assert 'href="?page=1"' in second
+    for odd in ("0", "-1", "999", "x", "2' OR 1=1"):
+        assert browser(alice).get("/connected-apps/", {"page": odd}).status_code == 200
 
 
 def test_what_is_new_since_the_last_look_is_marked(alice: Any) -> None:
