@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_POST, require_safe
+from django.views.decorators.http import require_http_methods, require_safe
 from oauth2_provider.models import get_access_token_model, get_grant_model
 from oauth2_provider.scopes import get_scopes_backend
 
@@ -86,9 +86,11 @@ def status_of(user: Any) -> list[dict[str, Any]]:
 
 @never_cache
 @login_required
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def disconnect_app(request: HttpRequest, pk: int) -> HttpResponse:
-    """End one of the person's own connections."""
+    """End one of the person's own connections; a GET only leads to the page, from a sign-in in between."""
+    if request.method != "POST":
+        return redirect("connected-apps")
     connection = get_object_or_404(
         Connection.objects.select_related("application", "user"), pk=pk, user=request.user.pk
     )
@@ -100,9 +102,11 @@ def disconnect_app(request: HttpRequest, pk: int) -> HttpResponse:
 
 @never_cache
 @login_required
-@require_POST
+@require_http_methods(["GET", "HEAD", "POST"])
 def disconnect_all(request: HttpRequest) -> HttpResponse:
-    """End every connection of the person who is signed in."""
+    """End every connection of the person who is signed in; a GET only leads to the page."""
+    if request.method != "POST":
+        return redirect("connected-apps")
     connections = list(Connection.objects.select_related("application", "user").filter(user=request.user.pk))
     for connection in connections:
         end_connection(connection, request.META, by=str(request.user))

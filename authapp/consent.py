@@ -246,6 +246,7 @@ class ConsentView(AuthorizationView):
             {
                 "error": context["error"],
                 "application": application,
+                "mistake": mistake_in(context["error"]),
                 "problem": client_hosts.problem_with(self.request.GET.get("client_id", "")),
             },
             status=400,
@@ -257,6 +258,15 @@ class ConsentView(AuthorizationView):
         return self.error_response(
             OAuthToolkitError(error=oauth_error, redirect_uri=credentials["redirect_uri"]), self.application
         )
+
+
+def mistake_in(error: errors.OAuth2Error) -> str:
+    """Return what the page of a refusal is about: the `client`, its `redirect_uri`, or else the `request`."""
+    if isinstance(error, errors.InvalidClientIdError):
+        return "client"
+    if isinstance(error, errors.InvalidRedirectURIError | errors.MismatchingRedirectURIError):
+        return "redirect_uri"
+    return "request"
 
 
 def tools_by_effect(user: Any, scopes: list[str], resource: str) -> list[dict[str, Any]]:

@@ -9,7 +9,17 @@ from django.http import HttpRequest
 from authapp import waiting_client
 from authapp.models import Application
 from config.accounts import passkeys_work, passwords_are_offered
-from config.middleware import SIGN_IN_PATHS
+
+# The pages that their query makes what they are. Elsewhere it may hold the code of somebody's sign-in.
+PAGES_WITH_A_QUERY = (
+    "/o/authorize",
+    "/o/logout",
+    "/accounts/login",
+    "/accounts/signup",
+    "/accounts/reauthenticate",
+    "/accounts/2fa/",
+    "/device",
+)
 
 
 def site(request: HttpRequest) -> dict[str, Any]:
@@ -28,11 +38,8 @@ def site(request: HttpRequest) -> dict[str, Any]:
 
 
 def here(request: HttpRequest) -> str:
-    """Return where to come back to after choosing a language.
-
-    With the query where that says what the page is about; elsewhere it may hold a code, which has no place in a page.
-    """
-    return request.get_full_path() if request.path_info.startswith(SIGN_IN_PATHS) else request.path
+    """Return where to come back to after choosing a language, or to begin again after an error."""
+    return request.get_full_path() if request.path_info.startswith(PAGES_WITH_A_QUERY) else request.path
 
 
 def client_that_waits(request: HttpRequest) -> Application | None:

@@ -15,7 +15,17 @@ PUBLIC_SCHEME = "STAR_PUBLIC_SCHEME"
 """The key of `request.META` that says the scheme of PUBLIC_URL; no header of a client can have this name."""
 
 # What a person passes between a client's button and the client's callback.
-SIGN_IN_PATHS = ("/o/authorize", "/accounts/login", "/accounts/reauthenticate")
+SIGN_IN_PATHS = (
+    "/o/authorize",
+    "/accounts/login",
+    "/accounts/signup",
+    "/accounts/reauthenticate",
+    "/accounts/2fa/authenticate",
+    "/accounts/2fa/reauthenticate",
+    "/accounts/2fa/webauthn/login",
+    "/accounts/2fa/webauthn/reauthenticate",
+    "/accounts/oidc/entra/",
+)
 _SESSION_KEY = re.compile(r"[a-z0-9]{1,64}")
 
 

@@ -48,4 +48,7 @@ def cookies(*, https: bool) -> dict[str, Any]:
     """Return Django's settings for cookies: no script reads one, and on https none leaves it."""
     kinds = ("SESSION", "CSRF", "LANGUAGE")
     flags = {"SECURE": https, "HTTPONLY": True, "SAMESITE": "Lax"}
-    return {f"{kind}_COOKIE_{flag}": value for kind in kinds for flag, value in flags.items()}
+    # A language that was chosen stays chosen when the browser is closed.
+    return {"LANGUAGE_COOKIE_AGE": 365 * 24 * 3600} | {
+        f"{kind}_COOKIE_{flag}": value for kind in kinds for flag, value in flags.items()
+    }
