@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import json
+import re
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from django.test import Client
 
-from tests.oauth import HOST, RESOURCE, browser
+from tests.oauth import HOST, PKCE, RESOURCE, authorization_url, browser, registered
 
 pytestmark = pytest.mark.django_db
 
@@ -92,6 +93,14 @@ def test_an_unknown_page_is_a_404_without_a_traceback(settings: Any) -> None:
     [
         ("/o/authorize/", "unsafe-none"),
         ("/accounts/login/", "unsafe-none"),
+        ("/accounts/signup/", "unsafe-none"),
+        ("/accounts/2fa/authenticate/", "unsafe-none"),
+        ("/accounts/2fa/reauthenticate/", "unsafe-none"),
+        ("/accounts/2fa/webauthn/login/", "unsafe-none"),
+        ("/accounts/oidc/entra/login/", "unsafe-none"),
+        ("/accounts/oidc/entra/login/callback/", "unsafe-none"),
+        ("/accounts/2fa/", "same-origin"),
+        ("/accounts/logout/", "same-origin"),
         ("/", "same-origin"),
         ("/admin/login/", "same-origin"),
         ("/connected-apps/", "same-origin"),
@@ -113,20 +122,87 @@ def test_a_bad_body_at_a_bad_host_is_still_a_400(content_type: str, host: str) -
     assert response.status_code == 400
 
 
-def test_the_language_is_chosen_and_the_page_stays() -> None:
-    client = Client(headers={"host": HOST, "accept-language": "en"})
-    page = client.get("/accounts/login/?next=/connected-apps/").content.decode()
-    assert 'value="zh-hans"' in page
-    assert "简体中文" in page
-    asked = html.unescape(page.partition("<footer")[2].partition('name="next" value="')[2].partition('"')[0])
-    assert asked == "/accounts/login/?next=/connected-apps/"
-    chosen = client.post("/i18n/setlang/", {"language": "zh-hans", "next": asked})
-    assert (chosen.status_code, chosen["Location"]) == (302, asked)
-    cookie = chosen.cookies["django_language"]
-    assert (cookie["httponly"], cookie["samesite"]) == (True, "Lax")
-    assert 'lang="zh-hans"' in client.get(asked).content.decode()
-    client.post("/i18n/setlang/", {"language": "en", "next": asked})
-    assert 'lang="en"' in client.get(asked).content.decode()
+def comes_back_to(page: str) -> str:
+    """Return where the choice of a language leads, empty where there is none."""
+    footer = page.partition("<footer")[2]
+    return html.unescape(footer.partition('name="next" value="')[2].partition('"')[0])
+
+
+@pytest.fixture
+def request_of_a_client() -> str:
+    return authorization_url(registered()["client_id"], PKCE())
+
+
+def test_the_language_is_chosen_and_the_page_stays(alice: Any, request_of_a_client: str) -> None:
+    for where in (
+        "/",
+        "/accounts/login/?next=/connected-apps/",
+        "/accounts/signup/?next=/connected-apps/",
+        "/connected-apps/",
+        "/device/?user_code=BCDF-GHJK",
+        "/o/logout/?state=x",
+        "/o/authorize/?client_id=unknown",
+        request_of_a_client,
+    ):
+        client = Client(headers={"host": HOST, "accept-language": "en"})
+        if "/accounts/" not in where:
+            client.force_login(alice)
+        page = client.get(where).content.decode()
+        assert '<html lang="en">' in page
+        assert re.findall(r'value="([-a-z]+)"\s+lang="\1"\s+(aria-current="true")?>([^<]+)</button>', page) == [
+            ("en", 'aria-current="true"', "English"),
+            ("zh-hans", "", "简体中文"),
+        ]
+        asked = comes_back_to(page)
+        assert asked == where
+        chosen = client.post("/i18n/setlang/", {"language": "zh-hans", "next": asked})
+        assert (chosen.status_code, chosen["Location"]) == (302, where)
+        cookie = chosen.cookies["django_language"]
+        assert (cookie["httponly"], cookie["samesite"], cookie["max-age"]) == (True, "Lax", 365 * 24 * 3600)
+        assert '<html lang="zh-hans">' in client.get(where).content.decode()
+        client.post("/i18n/setlang/", {"language": "en", "next": asked})
+        assert '<html lang="en">' in client.get(where).content.decode()
+
+
+def test_no_answer_to_a_form_offers_to_leave_it(alice: Any, request_of_a_client: str) -> None:
+    person = browser(alice)
+    assert comes_back_to(person.get(request_of_a_client).content.decode())
+    nothing_ticked = person.post(request_of_a_client, {"allow": "true", "scopes": ""})
+    for page in (nothing_ticked, person.post("/device/", {"user_code": "BCDF-GHJK"}), browser().post("/accounts/login/")):
+        assert "<main" in page.content.decode()
+        assert "/i18n/setlang/" not in page.content.decode()
+
+
+def test_the_code_of_somebodys_sign_in_is_put_into_no_page() -> None:
+    client = Client(headers={"host": HOST})
+    for where in ("/", "/nothing-here/"):
+        page = client.get(f"{where}?code=secret-code&state=s").content.decode()
+        assert comes_back_to(page) == where
+        assert "secret-code" not in page
+
+
+def test_what_programs_read_is_the_same_in_every_language(request_of_a_client: str) -> None:
+    """RFC 6749 §5.2: the descriptions of errors are ASCII."""
+    chinese = Client(headers={"host": HOST, "accept-language": "zh-CN"})
+    chinese.cookies["django_language"] = "zh-hans"
+    for path, form in (
+        ("/.well-known/oauth-authorization-server", None),
+        ("/.well-known/oauth-protected-resource/star", None),
+        (f"{request_of_a_client}&prompt=none", None),
+        ("/o/token/", {"grant_type": "authorization_code", "code": "x", "client_id": "unknown"}),
+        ("/o/register/", {}),
+        ("/o/device_authorization/", {"client_id": "unknown"}),
+        ("/o/revoke_token/", {"token": "x"}),
+    ):
+        answers = [
+            client.get(path) if form is None else client.post(path, form)
+            for client in (Client(headers={"host": HOST, "accept-language": "en"}), chinese)
+        ]
+        assert "<html" not in answers[0].content.decode(), path
+        assert answers[0].content == answers[1].content
+        assert answers[0].get("Location") == answers[1].get("Location")
+        assert answers[0].status_code == answers[1].status_code
+    assert '<html lang="zh-hans">' in chinese.get("/").content.decode(), "pages are not"
 
 
 @pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example/", "javascript:alert(1)"])

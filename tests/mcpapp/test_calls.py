@@ -533,6 +533,10 @@ async def test_a_call_speaks_the_language_its_client_asks_for_and_the_next_one_i
         assert await ask("language", "zh-CN") == "zh-hans"
         for other in (None, "", "tlh", "x" * 5000, "zh-CN;q=zero, en"):
             assert await ask("language", other) == "en", other
+        # What a person chose for the pages is theirs, and no client sends it; if one does, it changes nothing.
+        endpoint.cookies.set("django_language", "zh-hans")
+        assert await ask("language", None) == "en"
+        assert (await ask("refuse", None)).endswith("You may not do this.")
 
 
 async def test_a_time_zone_that_one_call_sets_is_not_the_next_ones(catalog: Catalog, token: str) -> None:
