@@ -92,7 +92,9 @@ def test_a_bad_value_stops_the_start_with_one_sentence(changed: dict[str, str], 
 
 def test_production_needs_three_variables_and_derives_the_rest() -> None:
     assert value("RESOURCES", **PRODUCTION) == ["https://star.example/star"]
-    assert value("SESSION_COOKIE_SECURE", **PRODUCTION) is True
+    for cookie in ("SESSION", "CSRF", "LANGUAGE"):
+        assert value(f"{cookie}_COOKIE_SECURE", **PRODUCTION) is True
+        assert value(f"{cookie}_COOKIE_SECURE", DEBUG="true") is False
     assert value("CSRF_TRUSTED_ORIGINS", **PRODUCTION) == ["https://star.example"]
     without_hosts = {name: text for name, text in PRODUCTION.items() if name != "ALLOWED_HOSTS"}
     assert value("ALLOWED_HOSTS", **without_hosts) == ["star.example"]
