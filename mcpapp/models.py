@@ -25,6 +25,10 @@ class Outcome(models.TextChoices):
     OVERLOADED = "overloaded", _("too much under way")
 
 
+FINE = (Outcome.OK.value, Outcome.ASKED.value)
+"""How calls end in which nothing went wrong."""
+
+
 class ToolCall(models.Model):
     """One call of a tool (MCP `tools/call`). Appended once, deleted when it is old."""
 
@@ -64,15 +68,17 @@ class ToolCall(models.Model):
 
 
 class CallCount(models.Model):
-    """How many calls there were in an hour, of one tool by one client with one outcome, and how long they took."""
+    """How many calls of a tool ended in one way in an hour, and how long they took.
+
+    By tool and hour alone, so that there are few rows however many clients and people call.
+    """
 
     DROPPED = "dropped"
-    """The outcome of what was not written, under overload; tool and client are empty then."""
+    """The outcome of what was not written, under overload; the tool is empty then."""
 
     hour = models.DateTimeField(_("hour"))
     tool = models.CharField(_("tool"), max_length=128, blank=True)
-    client_id = models.CharField(_("client ID"), max_length=255, blank=True)
-    client_name = models.CharField(_("client name"), max_length=255, blank=True)
+    """Empty for what is no tool of this server: clients can make up any name."""
     outcome = models.CharField(_("outcome"), max_length=16)
     calls = models.PositiveBigIntegerField(_("calls"))
     total_us = models.PositiveBigIntegerField(_("duration of all in µs"))
@@ -82,11 +88,32 @@ class CallCount(models.Model):
         verbose_name = _("calls in an hour")
         verbose_name_plural = _("calls in hours")
         constraints = (
-            models.UniqueConstraint(fields=["hour", "tool", "client_id", "outcome"], name="mcpapp_call_count_key"),
+            models.UniqueConstraint(fields=["hour", "tool", "outcome"], name="mcpapp_call_count_hour_tool_outcome"),
         )
 
     def __str__(self) -> str:
         return f"{self.tool} {self.hour:%Y-%m-%d %H}"
+
+
+class ClientUsage(models.Model):
+    """How often a client called in a day, all people together."""
+
+    day = models.DateField(_("day"))
+    client_id = models.CharField(_("client ID"), max_length=255)
+    client_name = models.CharField(_("client name"), max_length=255, blank=True)
+    calls = models.PositiveBigIntegerField(_("calls"))
+    failed_calls = models.PositiveBigIntegerField(_("calls that failed"))
+    """Those that ended in another way than one of `FINE`."""
+    last_call_at = models.DateTimeField(_("last call"))
+
+    class Meta:
+        verbose_name = _("use of a client in a day")
+        verbose_name_plural = _("use of clients in days")
+        constraints = (models.UniqueConstraint(fields=["client_id", "day"], name="mcpapp_client_usage_client_day"),)
+        indexes = (models.Index(fields=["day"], name="mcpapp_client_usage_day"),)
+
+    def __str__(self) -> str:
+        return f"{self.client_name or self.client_id} {self.day}"
 
 
 class ConnectionUsage(models.Model):
@@ -102,3 +129,48 @@ class ConnectionUsage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.connection_key}: {self.calls}"
+
+
+class Refusal(models.Model):
+    """How often a caller was turned away at the door in an hour for one reason, before any tool was reached."""
+
+    class Reason(models.TextChoices):
+        """Why."""
+
+        NO_TOKEN = "no_token", _("no access token was sent")
+        MALFORMED = "malformed", _("the Authorization header is not one Bearer token")
+        UNKNOWN = "unknown", _("the token is unknown, expired or revoked")
+        EXPIRED = "expired", _("the token has expired")
+        OTHER_RESOURCE = "other_resource", _("the token was issued for another resource")
+        INACTIVE = "inactive", _("the person may not act")
+        APP_ONLY = "app_only", _("no person takes part, and only people may call")
+        FOREIGN = "foreign", _("the token of another issuer was refused")
+        SCOPES = "scopes", _("the token lacks a scope")
+        UNCHECKABLE = "uncheckable", _("tokens could not be checked")
+        ORIGIN = "origin", _("a web page of another origin called")
+        HOST = "host", _("the host name is not served here")
+
+    hour = models.DateTimeField(_("hour"))
+    reason = models.CharField(_("reason"), max_length=16, choices=Reason.choices)
+    ip_address = models.CharField(_("address"), max_length=45, blank=True)
+    user_agent = models.CharField(_("user agent"), max_length=120, blank=True)
+    client_id = models.CharField(_("client ID"), max_length=255, blank=True)
+    """Of the token, where it is known whose it is."""
+    detail = models.CharField(_("detail"), max_length=255, blank=True)
+    """Of the last one; never a token."""
+    requests = models.PositiveBigIntegerField(_("requests"))
+    last_at = models.DateTimeField(_("last"))
+
+    class Meta:
+        verbose_name = _("refusal")
+        verbose_name_plural = _("refusals")
+        ordering = ("-last_at",)
+        constraints = (
+            models.UniqueConstraint(
+                fields=["hour", "reason", "ip_address", "user_agent", "client_id"], name="mcpapp_refusal_key"
+            ),
+        )
+        indexes = (models.Index(fields=["last_at"], name="mcpapp_refusal_last"),)
+
+    def __str__(self) -> str:
+        return f"{self.get_reason_display()} {self.hour:%Y-%m-%d %H}"

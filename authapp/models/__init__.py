@@ -4,6 +4,7 @@ Codes and tokens themselves are django-oauth-toolkit's models; the client is our
 """
 
 from authapp.models.accounts import AccountCheck, IdentityCredential
+from authapp.models.attempt import ConnectionAttempt
 from authapp.models.audit import AuditEvent
 from authapp.models.client import Application
 from authapp.models.consent import Connection, Rotation, TokenFamily
@@ -20,6 +21,7 @@ __all__ = [
     "AuditEvent",
     "ClientHostRule",
     "Connection",
+    "ConnectionAttempt",
     "DeviceAuthorization",
     "IdentityCredential",
     "KeySet",

@@ -37,6 +37,7 @@ class AuditEvent(models.Model):
         IDENTITY_LINKED = "identity_linked", _("identity linked")
         IDENTITY_ENDED = "identity_ended", _("identity disabled or unlinked")
         ACCOUNT_ENDED = "account_ended", _("account ended at its provider")
+        SEEN_AS = "seen_as", _("looked at what a person sees")
         ISSUER_ENDED = "issuer_ended", _("trusted issuer disabled or removed")
 
     at = models.DateTimeField(_("at"), auto_now_add=True, db_index=True)

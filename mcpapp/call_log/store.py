@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,7 +12,8 @@ from mcpapp import conf
 from mcpapp.call_log.record import CallRecord
 from mcpapp.call_log.redaction import kept
 from mcpapp.identity import Identity
-from mcpapp.models import CallCount, ConnectionUsage, ToolCall
+from mcpapp.models import FINE, CallCount, ClientUsage, ConnectionUsage, ToolCall
+from mcpapp.registry import discover
 
 VENDORS = frozenset({"postgresql", "sqlite"})
 """Databases that this speaks the language of."""
@@ -33,6 +34,9 @@ _COLUMNS = (
     "request_id",
     "arguments",
 )
+_LATER = (
+    "CASE WHEN excluded.last_call_at > {table}.last_call_at THEN excluded.last_call_at ELSE {table}.last_call_at END"
+)
 _BIGGEST_INTEGER = 2**31 - 1
 
 
@@ -45,17 +49,16 @@ def write(records: Sequence[CallRecord], dropped: int = 0) -> None:
     alias = router.db_for_write(ToolCall)
     connection = connections[alias]
     rows = [_row(record) for record in records]
-    counts, used = _counted(rows, dropped)
+    counts, clients, used = _counted(rows, dropped)
     with transaction.atomic(using=alias), connection.cursor() as cursor:
         _append(connection, cursor, rows)
         _add(
             connection,
             cursor,
             CallCount,
-            ("hour", "tool", "client_id", "outcome"),
-            ("client_name", "calls", "total_us", "longest_us"),
+            ("hour", "tool", "outcome"),
+            ("calls", "total_us", "longest_us"),
             {
-                "client_name": "excluded.client_name",
                 "calls": "{table}.calls + excluded.calls",
                 "total_us": "{table}.total_us + excluded.total_us",
                 "longest_us": "CASE WHEN excluded.longest_us > {table}.longest_us "
@@ -66,13 +69,26 @@ def write(records: Sequence[CallRecord], dropped: int = 0) -> None:
         _add(
             connection,
             cursor,
+            ClientUsage,
+            ("client_id", "day"),
+            ("client_name", "calls", "failed_calls", "last_call_at"),
+            {
+                "client_name": "excluded.client_name",
+                "calls": "{table}.calls + excluded.calls",
+                "failed_calls": "{table}.failed_calls + excluded.failed_calls",
+                "last_call_at": _LATER,
+            },
+            clients,
+        )
+        _add(
+            connection,
+            cursor,
             ConnectionUsage,
             ("connection_key",),
             ("calls", "last_call_at"),
             {
                 "calls": "{table}.calls + excluded.calls",
-                "last_call_at": "CASE WHEN excluded.last_call_at > {table}.last_call_at "
-                "THEN excluded.last_call_at ELSE {table}.last_call_at END",
+                "last_call_at": _LATER,
             },
             used,
         )
@@ -120,25 +136,41 @@ def _text(value: str, length: int) -> str:
     return value[:length].encode("utf-8", "replace").decode().replace("\0", "\ufffd")
 
 
-def _counted(rows: Iterable[tuple[Any, ...]], dropped: int) -> tuple[list[tuple[Any, ...]], list[tuple[Any, ...]]]:
+_Rows = list[tuple[Any, ...]]
+
+
+def _counted(rows: Iterable[tuple[Any, ...]], dropped: int) -> tuple[_Rows, _Rows, _Rows]:
+    """Return what to add to the counts of tools, of clients and of connections."""
     counts: dict[tuple[Any, ...], list[Any]] = {}
+    clients: dict[tuple[Any, ...], list[Any]] = {}
     used: dict[str, list[Any]] = {}
+    known: Collection[str] | None = None
     for at, _, _, client_id, client_name, connection_key, tool, outcome, duration, *_ in rows:
         hour = at.replace(minute=0, second=0, microsecond=0)
-        count = counts.setdefault((hour, tool, client_id, outcome), [client_name, 0, 0, 0])
-        count[1] += 1
-        count[2] += duration
-        count[3] = max(count[3], duration)
+        counted_as = tool
+        if outcome not in FINE:  # it may be no tool at all
+            known = discover().tools if known is None else known
+            counted_as = tool if tool in known else ""
+        count = counts.setdefault((hour, counted_as, outcome), [0, 0, 0])
+        count[0] += 1
+        count[1] += duration
+        count[2] = max(count[2], duration)
+        if client_id:
+            client = clients.setdefault((client_id, at.date()), [client_name, 0, 0, at])
+            client[1] += 1
+            client[2] += outcome not in FINE
+            client[3] = max(client[3], at)
         if connection_key:
             use = used.setdefault(connection_key, [0, at])
             use[0] += 1
             use[1] = max(use[1], at)
     if dropped:
         hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-        counts[hour, "", "", CallCount.DROPPED] = ["", dropped, 0, 0]
+        counts[hour, "", CallCount.DROPPED] = [dropped, 0, 0]
     # Always in the same order: two workers that each hold a row the other one waits for would wait for ever.
     return (
         [(*key, *values) for key, values in sorted(counts.items())],
+        [(*key, *values) for key, values in sorted(clients.items())],
         [(key, *values) for key, values in sorted(used.items())],
     )
 
@@ -160,7 +192,7 @@ def _append(connection: Any, cursor: Any, rows: list[tuple[Any, ...]]) -> None:
 def _add(
     connection: Any,
     cursor: Any,
-    model: type[CallCount] | type[ConnectionUsage],
+    model: type[CallCount] | type[ClientUsage] | type[ConnectionUsage],
     keys: tuple[str, ...],
     values: tuple[str, ...],
     changes: dict[str, str],
