@@ -168,7 +168,11 @@ def test_no_answer_to_a_form_offers_to_leave_it(alice: Any, request_of_a_client:
     person = browser(alice)
     assert comes_back_to(person.get(request_of_a_client).content.decode())
     nothing_ticked = person.post(request_of_a_client, {"allow": "true", "scopes": ""})
-    for page in (nothing_ticked, person.post("/device/", {"user_code": "BCDF-GHJK"}), browser().post("/accounts/login/")):
+    for page in (
+        nothing_ticked,
+        person.post("/device/", {"user_code": "BCDF-GHJK"}),
+        browser().post("/accounts/login/"),
+    ):
         assert "<main" in page.content.decode()
         assert "/i18n/setlang/" not in page.content.decode()
 

@@ -103,7 +103,9 @@ def test_a_form_that_was_open_too_long_is_opened_anew_where_it_was(alice: Any) -
         assert 'href="/accounts/login/?next=/connected-apps/"' in response.content.decode()
 
 
-@pytest.mark.parametrize("where", ["/connected-apps/1/disconnect/", "/connected-apps/disconnect-all/", "/i18n/setlang/"])
+@pytest.mark.parametrize(
+    "where", ["/connected-apps/1/disconnect/", "/connected-apps/disconnect-all/", "/i18n/setlang/"]
+)
 def test_where_only_forms_lead_a_link_leads_to_a_page(alice: Any, where: str) -> None:
     """A form that was refused is opened anew by its address, and so is one after a sign-in that was in between."""
     person = visitor(enforce_csrf_checks=True)
