@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from authapp import attempts
 from authapp.models import Application, AuditEvent
 
 Action = AuditEvent.Action
@@ -29,7 +30,7 @@ def record(
         detail: what else is worth knowing; never a token, code, secret or state.
     """
     known = user if user is not None and user.pk is not None else None
-    AuditEvent.objects.create(
+    event = AuditEvent.objects.create(
         action=action,
         user=known,
         username=_short(known.get_username() if known else "", 254),
@@ -39,6 +40,7 @@ def record(
         detail=detail,
         **sender(meta),
     )
+    attempts.follow(event, meta)
 
 
 def sender(meta: Mapping[str, Any]) -> dict[str, str | None]:

@@ -16,13 +16,14 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.decorators import method_decorator
+from oauth2_provider import cimd
 from oauth2_provider.exceptions import FatalClientError, OAuthToolkitError
 from oauth2_provider.settings import oauth2_settings
 from oauth2_provider.views import AuthorizationView
 from oauth2_provider.views.mixins import OAuthLibMixin
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import account_checks, audit, client_hosts, conf, narrowing, notices, redirect_uris, sign_in
+from authapp import account_checks, attempts, audit, client_hosts, conf, narrowing, notices, redirect_uris, sign_in
 from authapp.models import Application, Connection
 from authapp.oauthlib_core import with_issuer
 from authapp.openid import authentication
@@ -51,7 +52,11 @@ class ConsentView(AuthorizationView):
         try:
             self._authorization = self._check(request)
         except OAuthToolkitError as error:
+            self._note_refusal(error)
             return private(self.error_response(error, self.application))
+        if request.method == "GET":
+            leads_to = redirect_uris.destination(self._authorization[1]["redirect_uri"])
+            attempts.shown(request, self.application, leads_to=leads_to[:255])
         if account_checks.must_sign_in_anew(request):
             return private(self._sign_in_anew())
         response: HttpResponse = super().dispatch(request, *args, **kwargs)
@@ -250,6 +255,26 @@ class ConsentView(AuthorizationView):
                 "problem": client_hosts.problem_with(self.request.GET.get("client_id", "")),
             },
             status=400,
+        )
+
+    def _note_refusal(self, error: OAuthToolkitError) -> None:
+        """Write down why a request is refused, for the owner of the site."""
+        asked, mistake = self.request.GET, mistake_in(error.oauthlib_error)
+        client_id = asked.get("client_id", "")
+        if mistake == "client":
+            problem = "client_document" if cimd.is_cimd_client_id(client_id) else "unknown_client"
+            description = client_hosts.problem_with(client_id) or ""
+        else:
+            problem = "redirect_uri" if mistake == "redirect_uri" else f"authorize_{error.oauthlib_error.error}"
+            description = error.oauthlib_error.description or ""
+        attempts.stopped(
+            self.request,
+            problem,
+            client_id=client_id,
+            description=str(description),
+            redirect_uri=asked.get("redirect_uri", ""),
+            scope=asked.get("scope", ""),
+            resource=asked.getlist("resource"),
         )
 
     def _refuse(self, error: str, description: str) -> HttpResponse:

@@ -16,7 +16,7 @@ from django.utils.decorators import method_decorator
 from django.views.decorators.csrf import csrf_exempt
 from oauth2_provider.views import OAuthServerMetadataView
 
-from authapp import conf, json_web_keys, trusted_issuers
+from authapp import attempts, conf, json_web_keys, trusted_issuers
 from authapp.openid import metadata as openid
 
 
@@ -49,6 +49,7 @@ class AuthorizationServerMetadataView(OAuthServerMetadataView):
             metadata[f"{endpoint}_endpoint_auth_signing_alg_values_supported"] = list(json_web_keys.ALGORITHMS)
         if conf.device_flow():
             metadata["device_authorization_endpoint"] = self._get_endpoint_url(request, "device-authorization")
+        attempts.discovered(request)
         response = JsonResponse(metadata | openid.facts(request))
         response["Cache-Control"] = "public, max-age=300"
         response["Vary"] = "Host"

@@ -23,7 +23,7 @@ from oauth2_provider.views import DynamicClientRegistrationManagementView, Dynam
 # Private in DOT: it makes the access token that manages a registration. tests/authapp/test_private_seams.py holds it.
 from oauth2_provider.views.dynamic_client_registration import _issue_registration_token as issue_registration_token
 
-from authapp import audit, client_metadata, conf, families, throttling
+from authapp import attempts, audit, client_metadata, conf, families, throttling
 from authapp.client_metadata import ClientMetadata, RegistrationError
 from authapp.errors import error_response, no_store
 from authapp.models import Application, TokenFamily
@@ -43,6 +43,7 @@ class RegistrationView(DynamicClientRegistrationView):
         try:
             metadata = _read(request)
         except RegistrationError as error:
+            attempts.stopped(request, "registration_refused", error=error.code, description=error.description)
             return error_response(error.code, error.description)
         if refusal := throttling.refuse_registration(request):
             return refusal

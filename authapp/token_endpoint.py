@@ -18,7 +18,7 @@ from oauth2_provider.signals import app_authorized
 from oauth2_provider.views import RevokeTokenView as DOTRevokeTokenView
 from oauth2_provider.views import TokenView as DOTTokenView
 
-from authapp import account_checks, client_assertions, conf, trusted_issuers
+from authapp import account_checks, attempts, client_assertions, conf, trusted_issuers
 from authapp.errors import error_response, no_store
 from authapp.models import Application
 from authapp.oauthlib_core import basic_client_id
@@ -53,9 +53,12 @@ class FormEndpoint:
             return refused
         # A code or refresh token is locked, used and replaced in one transaction: of parallel requests with the same
         # one, each sees what the other did. An error answer commits too: it may have revoked a family.
+        told = attempts.listen(request)
         response: HttpResponse = in_transaction(
             lambda: super(FormEndpoint, self).dispatch(request, *args, **kwargs)  # type: ignore[misc]
         )
+        if response.status_code in {400, 401} and isinstance(self, TokenView):
+            attempts.tokens_refused(request, response, told)
         if response.status_code >= 400 and response.content:
             response["Content-Type"] = "application/json"  # DOT sets none on errors raised while saving
         if response.status_code == 401:

@@ -131,6 +131,35 @@ async def find_access_token(token: str) -> AccessTokenInfo | None:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """Why an access token is not found."""
+
+    reason: str
+    client_id: str
+    user_key: str
+
+
+def explain_access_token(token: str) -> Explanation | None:
+    """Return why `find_access_token` finds nothing, for the owner of the site; None if it was never here, or is gone.
+
+    Raises:
+        django.db.Error: the database does not answer.
+    """
+    rows = get_access_token_model().objects.select_related("user", "application")
+    row = rows.filter(token_checksum=hashlib.sha256(token.encode()).hexdigest(), application__isnull=False).first()
+    if row is None:
+        return None
+    if row.application.disabled_at is not None:
+        reason = "client_disabled"
+    elif row.user is not None and not row.user.is_active:
+        reason = "inactive"
+    else:
+        reason = "expired" if row.expires <= timezone.now() else "unknown"
+    return Explanation(reason, row.application.client_id, str(row.user_id or ""))
+
+
+find_access_token.explain = explain_access_token  # type: ignore[attr-defined]  # mcpapp.door_log asks it
 find_access_token.may_be_known = may_be_known  # type: ignore[attr-defined]  # mcpapp.verifier asks it first
 
 

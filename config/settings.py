@@ -330,8 +330,7 @@ AUTHAPP = {
 
 # Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
 # use one (authorize, sign-in, admin) answer no cross-origin request, nor does the one that gives codes to devices: a
-# phisher's page would let a visitor's browser ask, and so from the visitor's own network. /star has its own rules in
-# mcpapp.asgi.
+# phisher's page would let a visitor's browser ask, and so from the visitor's own network. /star: mcpapp.asgi.
 CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|jwks|userinfo)(/.*)?)$"
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
@@ -366,6 +365,7 @@ MCPAPP = {
     "TOKEN_ISSUERS": TOKEN_ISSUERS,
     "TOKEN_ISSUERS_FIRST": environment.boolean(env.str("TOKEN_ISSUERS_FIRST", default="false"), "TOKEN_ISSUERS_FIRST"),
     "CONNECTION_STATUS": "authapp.connected_apps.status_of",
+    "CONNECTION_FACTS": "authapp.attempts.hear_of",
     "ISSUER_USER": "authapp.issuer_people.find_person",
     "TOKEN_CHANGES": "authapp.changes.open_feed",
     "SCOPES_SUPPORTED": ["mcp:tools", "mcp:write"],

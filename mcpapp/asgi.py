@@ -37,6 +37,7 @@ from mcpapp.call_log.writer import CallLog
 from mcpapp.callers import may_be_anonymous
 from mcpapp.challenge import challenge, refusal, rpc_error
 from mcpapp.database import close_threads, own_connections
+from mcpapp.door_log import DoorLog, Reason
 from mcpapp.fast_path import FastPath
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
 from mcpapp.models import Outcome
@@ -72,6 +73,7 @@ class ResourceServer:
         self._verifier = Verifier()
         self._brake = Brake()
         self.call_log = CallLog() if conf.call_log() else None
+        self.door_log = DoorLog()
         self._all_scopes = self.catalog.all_scopes()
         self._origins = self._own_origins()
         self._guarded = CORSMiddleware(
@@ -105,6 +107,7 @@ class ResourceServer:
         headers = RequestHeaders(scope)
         if self._resource_of(headers) is None:
             # A page that rebinds its own name to this address must not get further (MCP transports, DNS rebinding).
+            self.door_log.refused(Reason.HOST, headers)
             await refusal(421, "This host name is not served here.")(scope, receive, send)
             return
         if b"origin" in headers.first:
@@ -120,6 +123,7 @@ class ResourceServer:
     async def _serve(self, headers: RequestHeaders, scope: Scope, receive: Receive, send: Send) -> None:
         """Check where a request comes from, and from whom."""
         if not self._origin_allowed(headers.get(b"origin")):
+            self.door_log.refused(Reason.ORIGIN, headers)
             await refusal(403, "This web origin may not call the server.")(scope, receive, send)
             return
         if scope["method"] == "OPTIONS":
@@ -127,7 +131,7 @@ class ResourceServer:
             return
         resource = self._resource_of(headers)
         assert resource is not None  # noqa: S101  (asked before)
-        identity = await authenticate(headers, resource, self._verifier)
+        identity = await authenticate(headers, resource, self._verifier, self.door_log)
         if isinstance(identity, Response):
             await self._brake.refuse()
             await identity(scope, receive, send)
@@ -179,6 +183,7 @@ class ResourceServer:
         lacks_something = identity.is_anonymous or not self._all_scopes <= identity.scopes
         if lacks_something and (challenged := await self._challenge(body.message, identity)) is not None:
             if identity.is_anonymous:
+                self.door_log.refused(Reason.NO_TOKEN, headers)
                 await self._brake.refuse()
             await challenged(scope, receive, send)
             return
@@ -247,6 +252,7 @@ class ResourceServer:
         """Take a call into the log; what strangers try without a token is none."""
         if self.call_log is not None and not (record.identity.is_anonymous and record.outcome is None):
             self.call_log.add(record)
+            self.door_log.answered(record.identity, record.outcome)
 
     def _resource_of(self, headers: RequestHeaders) -> str | None:
         """Return the resource that a request is for; None if its host name is not served here."""
@@ -300,6 +306,8 @@ class ResourceServer:
             async with AsyncExitStack() as stack:
                 if self.call_log is not None:  # the first to start is the last to end
                     await stack.enter_async_context(self.call_log.running())
+                if conf.refusal_days():
+                    await stack.enter_async_context(self.door_log.running())
                 await stack.enter_async_context(self._verifier.listening())
                 await stack.enter_async_context(server.session_manager.run())
                 await stack.enter_async_context(server.bus.running())

@@ -15,6 +15,7 @@ from starlette.responses import Response
 from mcpapp import conf
 from mcpapp.brake import InThisSecond
 from mcpapp.challenge import challenge, refusal
+from mcpapp.door_log import DoorLog, Reason
 from mcpapp.identity import Identity
 from mcpapp.request_headers import RequestHeaders
 from mcpapp.signals import token_refused
@@ -50,31 +51,44 @@ class _LogLimit:
 _limit = _LogLimit()
 
 
-async def authenticate(headers: RequestHeaders, resource: str, verifier: Verifier) -> Identity | Response:
+async def authenticate(
+    headers: RequestHeaders, resource: str, verifier: Verifier, door_log: DoorLog | None = None
+) -> Identity | Response:
     """Return who is calling, or what to answer instead of serving.
 
     Without a token: nobody, if the site has public tools; otherwise a challenge without an error code (RFC 6750 §3.1).
     """
+    refused = _untold if door_log is None else door_log.refused
     sent = headers.all(b"authorization")
     if not sent:
-        return nobody(resource) if conf.anonymous_tools() else challenge(resource, scopes=conf.default_scopes())
+        if conf.anonymous_tools():
+            return nobody(resource)
+        refused(Reason.NO_TOKEN, headers)
+        return challenge(resource, scopes=conf.default_scopes())
     try:
         is_plain = len(sent) == 1 and sent[0].startswith("Bearer ")
         if is_plain and (identity := verifier.kept(sent[0][7:], resource)) is not None:
             return identity  # what nearly every call is: a good token, seen before
         scheme, _, token = sent[0].strip().partition(" ")
         if scheme.lower() != "bearer":
+            refused(Reason.NO_TOKEN, headers)
             return challenge(resource, scopes=conf.default_scopes())
         token = token.strip()
         if len(sent) > 1 or len(token) > MAXIMUM_TOKEN_LENGTH or not _TOKEN68.fullmatch(token):
+            refused(Reason.MALFORMED, headers)
             description = "Send one Authorization header with one well-formed Bearer token."
             return challenge(resource, scopes=conf.default_scopes(), error="invalid_token", description=description)
-        return await verifier.verify(token, resource)
+        identity = await verifier.verify(token, resource)
+        if door_log is not None:
+            door_log.accepted(identity)
+        return identity
     except InvalidToken as error:
+        refused(error.kind, headers, error)
         _tell(error, resource)
         description = "The access token is expired, revoked, or not for this resource."
         return challenge(resource, scopes=conf.default_scopes(), error="invalid_token", description=description)
     except InsufficientScope as error:
+        refused(Reason.SCOPES, headers, error)
         _tell(error, resource)
         description = "The access token has none of the scopes of this resource."
         return challenge(resource, scopes=conf.default_scopes(), error="insufficient_scope", description=description)
@@ -86,7 +100,12 @@ async def authenticate(headers: RequestHeaders, resource: str, verifier: Verifie
         logger.warning("An access token was not looked up: too many others are.")
     except Exception:  # of a site's own lookup
         logger.exception("MCPAPP['TOKEN_LOOKUP'] failed.")
+    refused(Reason.UNCHECKABLE, headers)
     return refusal(503, "Tokens cannot be checked right now; try again shortly.", {"Retry-After": "5"})
+
+
+def _untold(reason: Reason, headers: RequestHeaders, error: Exception | None = None) -> None:
+    """Note nothing: what is asked again about a stream that is open already is no request."""
 
 
 def _tell(error: Exception, resource: str) -> None:

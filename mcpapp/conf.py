@@ -18,6 +18,7 @@ from django.utils.module_loading import import_string
 
 if TYPE_CHECKING:
     from mcpapp.call_log.redaction import Policy
+    from mcpapp.door_log import Fact
     from mcpapp.issuers.lookup import FindPerson
     from mcpapp.token_cache import Feed
     from mcpapp.verifier import TokenLookup
@@ -251,6 +252,17 @@ def call_log_days() -> int:
 def call_count_days() -> int:
     """Return for how many days it is kept how many calls there were in an hour."""
     return int(_setting("CALL_COUNT_DAYS", 400))
+
+
+def refusal_days() -> int:
+    """Return for how many days it is kept who was turned away at the door; 0 keeps nothing of it."""
+    return int(_setting("REFUSAL_DAYS", 30))
+
+
+def connection_facts() -> Callable[[Sequence[Fact]], None] | None:
+    """Return what is told, in a thread beside the requests, of tokens that were let in or turned away, if anything."""
+    value = _setting("CONNECTION_FACTS", "")
+    return import_string(value) if value else None
 
 
 def list_ttl_seconds() -> int:

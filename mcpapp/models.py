@@ -139,10 +139,11 @@ class Refusal(models.Model):
 
         NO_TOKEN = "no_token", _("no access token was sent")
         MALFORMED = "malformed", _("the Authorization header is not one Bearer token")
-        UNKNOWN = "unknown", _("the token is unknown, expired or revoked")
+        UNKNOWN = "unknown", _("the token is none of this server, or was revoked")
         EXPIRED = "expired", _("the token has expired")
         OTHER_RESOURCE = "other_resource", _("the token was issued for another resource")
         INACTIVE = "inactive", _("the person may not act")
+        CLIENT_DISABLED = "client_disabled", _("the client is disabled")
         APP_ONLY = "app_only", _("no person takes part, and only people may call")
         FOREIGN = "foreign", _("the token of another issuer was refused")
         SCOPES = "scopes", _("the token lacks a scope")

@@ -8,10 +8,12 @@ from starlette.types import Scope
 class RequestHeaders:
     """Header lines by name, in lower case as ASGI has them; of those that are repeated the first is found."""
 
-    __slots__ = ("_lines", "first", "has_repeated")
+    __slots__ = ("_lines", "client", "first", "has_repeated")
 
     def __init__(self, scope: Scope) -> None:
         self._lines: list[tuple[bytes, bytes]] = scope["headers"]
+        self.client: tuple[str, int] | None = scope.get("client")
+        """Address and port that it came from, as the ASGI server knows them."""
         self.first = dict(reversed(self._lines))
         """Values as they were sent."""
         self.has_repeated = len(self.first) != len(self._lines)

@@ -18,6 +18,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from mcpapp import conf
 from mcpapp.database import own_connections
 from mcpapp.identity import Identity
+from mcpapp.models import Refusal
 from mcpapp.token_cache import TokenCache
 
 
@@ -64,6 +65,15 @@ Asked before a token is looked up, that is what bears a flood of made-up ones.""
 class InvalidToken(Exception):
     """The token is not accepted; the message is for the log, the client hears `invalid_token` and no more."""
 
+    def __init__(self, message: str, kind: Refusal.Reason = Refusal.Reason.FOREIGN) -> None:
+        """Say why; `kind` is what it is counted as, that of a lookup of another issuer's tokens by default."""
+        super().__init__(message)
+        self.kind = kind
+        self.client_id = ""
+        self.user_key = ""
+        self.token = ""
+        """Where no lookup knows it: what is to be explained. Never told."""
+
 
 class InsufficientScope(Exception):
     """The token is good and grants nothing here: its client is told which scopes to ask for. A lookup may raise it."""
@@ -100,18 +110,28 @@ class _Verified:
             InvalidToken: expired, of somebody who may not act, of a service where none may, or for another resource.
         """
         info = self.info
-        if info.expires_at <= time.time():
-            raise InvalidToken("expired")
-        if (identity := self.identities.get(resource)) is not None:
+        if info.expires_at > time.time() and (identity := self.identities.get(resource)) is not None:
             return identity
+        try:
+            return self._make_identity(resource)
+        except InvalidToken as error:
+            error.client_id, error.user_key = info.client_id, str(self.user_id)
+            raise
+
+    def _make_identity(self, resource: str) -> Identity:
+        info = self.info
+        if info.expires_at <= time.time():
+            raise InvalidToken("expired", Refusal.Reason.EXPIRED)
         if not self.user_is_active:
-            raise InvalidToken("the user is not active")
+            raise InvalidToken("the user is not active", Refusal.Reason.INACTIVE)
         is_app_only = bool(getattr(info, "is_app_only", False))
         if is_app_only and not conf.app_only_tokens():
-            raise InvalidToken("app-only, and MCPAPP['APP_ONLY_TOKENS'] is off: only people may call")
+            problem = "app-only, and MCPAPP['APP_ONLY_TOKENS'] is off: only people may call"
+            raise InvalidToken(problem, Refusal.Reason.APP_ONLY)
         if resource not in info.resource:
             # Default deny: a token that names no resource is for no resource.
-            raise InvalidToken(f"issued for {', '.join(sorted(info.resource)) or 'no resource'}, this is {resource}")
+            issued_for = ", ".join(sorted(info.resource)) or "no resource"
+            raise InvalidToken(f"issued for {issued_for}, this is {resource}", Refusal.Reason.OTHER_RESOURCE)
         identity = self.identities[resource] = Identity(
             make_user=self._make_user,
             client_id=info.client_id,
@@ -156,7 +176,10 @@ class Verifier:
         """
         found = await self._cache.find(token)
         if found is None:
-            raise InvalidToken("unknown, expired, revoked, or of a user or client that is not active")
+            problem = "unknown, expired, revoked, or of a user or client that is not active"
+            error = InvalidToken(problem, Refusal.Reason.UNKNOWN)
+            error.token = token if _may_be_known(token) else ""
+            raise error
         return found.identity_for(resource)
 
     def kept(self, token: str, resource: str) -> Identity | None:

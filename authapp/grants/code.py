@@ -9,7 +9,7 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import account_checks
+from authapp import account_checks, attempts
 from authapp.grants.issuing import end_replayed, kept
 from authapp.models import Application
 from authapp.oauthlib_core import code_digest
@@ -35,8 +35,10 @@ class CodeGrant(OAuth2Validator):
         grants = get_grant_model().objects.select_related("user").select_for_update(of=("self",))
         grant = grants.filter(code=code, application=client).first()
         if grant is None:
+            attempts.tell(request.headers, "code_unknown")
             end_replayed(code, client, request)
             return False
+        attempts.tell(request.headers, "code_expired" if grant.is_expired() else "code_refused", grant.user)
         if grant.is_expired() or not grant.user.is_active or account_checks.ended_since(grant.user, grant.created):
             return False
         request.grant = grant
@@ -79,5 +81,6 @@ class CodeGrant(OAuth2Validator):
         oauthlib would say `invalid_request`.
         """
         if not request.grant.redirect_uri_allowed(redirect_uri):
+            attempts.tell(request.headers, "token_redirect_uri", request.grant.user, again=True)
             raise errors.InvalidGrantError(description="Mismatching redirect URI.", request=request)
         return True

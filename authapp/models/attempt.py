@@ -34,8 +34,6 @@ class ConnectionAttempt(models.Model):
         settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
     )
     username = models.CharField(_("user name"), max_length=254, blank=True)
-    connection_key = models.CharField(_("connection"), max_length=64, blank=True)
-    """The consent that it led to, as the resource server names it."""
     ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)
     """Of the client until a browser takes part, then of the browser."""
     client_address = models.GenericIPAddressField(_("address of the client"), null=True, blank=True)
@@ -57,6 +55,8 @@ class ConnectionAttempt(models.Model):
     """What went wrong since the last stage that it reached, as `authapp.causes` names it; empty when nothing did."""
     detail = models.JSONField(_("detail"), default=dict, blank=True)
     problem_at = models.DateTimeField(_("problem at"), null=True, blank=True)
+    was_retried = models.BooleanField(_("tried again later"), default=False)
+    """Whether the same client came again, so that this one tells of the past."""
     problems = models.PositiveIntegerField(_("problems"), default=0)
     """How often something went wrong in all."""
 
@@ -68,7 +68,6 @@ class ConnectionAttempt(models.Model):
             models.Index(fields=["last_at"], name="authapp_attempt_last"),
             models.Index(fields=["client_id", "last_at"], name="authapp_attempt_client"),
             models.Index(fields=["ip_address", "last_at"], name="authapp_attempt_address"),
-            models.Index(fields=["connection_key"], name="authapp_attempt_connection"),
             models.Index(
                 fields=["client_address"],
                 condition=models.Q(token_issued_at__isnull=False, first_call_at__isnull=True),

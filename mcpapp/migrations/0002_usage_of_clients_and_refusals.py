@@ -68,10 +68,11 @@ class Migration(migrations.Migration):
                         choices=[
                             ("no_token", "no access token was sent"),
                             ("malformed", "the Authorization header is not one Bearer token"),
-                            ("unknown", "the token is unknown, expired or revoked"),
+                            ("unknown", "the token is none of this server, or was revoked"),
                             ("expired", "the token has expired"),
                             ("other_resource", "the token was issued for another resource"),
                             ("inactive", "the person may not act"),
+                            ("client_disabled", "the client is disabled"),
                             ("app_only", "no person takes part, and only people may call"),
                             ("foreign", "the token of another issuer was refused"),
                             ("scopes", "the token lacks a scope"),
