@@ -26,6 +26,7 @@ from oauth2_provider.models import (
 
 from authapp import audit
 from authapp.admin_display import link
+from authapp.attempts_admin import ConnectionAttemptAdmin
 from authapp.client_hosts_admin import ClientHostRuleAdmin
 from authapp.connected_apps import end_connection
 from authapp.device_admin import DeviceAuthorizationAdmin
@@ -35,6 +36,7 @@ from authapp.models import (
     AuditEvent,
     ClientHostRule,
     Connection,
+    ConnectionAttempt,
     DeviceAuthorization,
     LinkedIdentity,
     TrustedIssuer,
@@ -291,6 +293,7 @@ def _register() -> None:
         admin.site.unregister(model)
         admin.site.register(model, admin_class)
     admin.site.register(ClientHostRule, ClientHostRuleAdmin)
+    admin.site.register(ConnectionAttempt, ConnectionAttemptAdmin)
     admin.site.register(TrustedIssuer, TrustedIssuerAdmin)
     admin.site.register(LinkedIdentity, LinkedIdentityAdmin)
     admin.site.register(DeviceAuthorization, DeviceAuthorizationAdmin)

@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import router, transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 
+from authapp import conf
 from authapp.models import Application, AuditEvent, ConnectionAttempt
 from authapp.throttling import Bucket, address_group
 
@@ -46,18 +46,13 @@ _TOLD = "authapp.attempt"
 """Where a request carries what is known of it, for the view that writes it down; oauthlib's request has it too."""
 
 
-def days() -> int:
-    """Return for how many days attempts are kept; 0 follows none."""
-    return int(getattr(settings, "AUTHAPP", {}).get("ATTEMPT_DAYS", 30))
-
-
 # --- What happens in a request -----------------------------------------------------------------------------------
 
 
 def discovered(request: HttpRequest) -> None:
     """Note that a client read where to register and to sign in."""
     address = _sender(request.META)["ip_address"]
-    if not days() or address is None or not _is_new(address):
+    if not conf.attempt_days() or address is None or not _is_new(address):
         return
     with _harmless():
         recent = ConnectionAttempt.objects.filter(
@@ -70,7 +65,7 @@ def discovered(request: HttpRequest) -> None:
 
 def shown(request: HttpRequest, application: Application | None, *, leads_to: str) -> None:
     """Note that a person was shown a sound authorization request, or the way to sign in before it."""
-    if not days() or application is None:
+    if not conf.attempt_days() or application is None:
         return
     user = request.user if request.user.is_authenticated else None
     stage = "shown_at" if user is None else "signed_in_at"
@@ -80,7 +75,7 @@ def shown(request: HttpRequest, application: Application | None, *, leads_to: st
 
 def follow(event: AuditEvent, meta: Mapping[str, Any]) -> None:
     """Note what the audit trail was just told, where it is a stage of an attempt; in the same transaction."""
-    if not days():
+    if not conf.attempt_days():
         return
     if event.action == _Action.CONSENT_REFUSED:
         _write(meta, event.application, event.client_id, problem="consent_refused", user=event.user)
@@ -97,7 +92,7 @@ def stopped(
 
     What the request itself is answered is decided already.
     """
-    if not days():
+    if not conf.attempt_days():
         return
     if user is None and getattr(request, "user", None) is not None and request.user.is_authenticated:
         user = request.user
@@ -169,7 +164,7 @@ def hear_of(facts: Iterable[Any]) -> None:
     Raises:
         django.db.Error: the database does not answer.
     """
-    if not days():
+    if not conf.attempt_days():
         return
     for fact in facts:
         issued = ConnectionAttempt.objects.filter(token_issued_at__isnull=False, token_issued_at__lte=fact.at)
@@ -199,7 +194,7 @@ def _hear_of_connection(attempts: Any, fact: Any) -> None:
             problem="calls_fail", problem_at=fact.at, last_at=fact.at, detail={"reason": fact.reason}
         )
     else:
-        recent = attempts.filter(last_at__gt=fact.at - timedelta(days=days()))
+        recent = attempts.filter(last_at__gt=fact.at - timedelta(days=conf.attempt_days()))
         recent.update(
             problem=f"token_{fact.reason}", problem_at=fact.at, last_at=fact.at, detail={"detail": fact.detail[:255]}
         )

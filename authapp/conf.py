@@ -155,7 +155,7 @@ def device_flow() -> bool:
 
 def supported_grant_types() -> tuple[str, ...]:
     """Return the grants that a client may register."""
-    return SUPPORTED_GRANT_TYPES + ((DEVICE_CODE,) if device_flow() else ())
+    return (*SUPPORTED_GRANT_TYPES, *((DEVICE_CODE,) if device_flow() else ()))
 
 
 def device_code_seconds() -> int:
@@ -169,10 +169,8 @@ def device_interval_seconds() -> int:
 
 
 def device_authorizations_per_client() -> int:
-    """Return for how many devices one client may wait at once; 0 for no limit.
-
-    High, because a client that people share by its document's URL must not be easy to fill up.
-    """
+    """Return for how many devices one client may wait at once; 0 for no limit."""
+    # High, because a client that people share by its document's URL must not be easy to fill up.
     return int(_setting("DEVICE_AUTHORIZATIONS_PER_CLIENT", 1000))
 
 
@@ -220,11 +218,7 @@ def document_fetch_burst() -> int:
 
 
 def document_fetch_refill_per_minute() -> float:
-    """Return how many in a minute, after the burst: one at a time, if each takes as long as it may.
-
-    Raises:
-        ImproperlyConfigured: it is none.
-    """
+    """Return how many in a minute, after the burst; raises as the one for registrations does."""
     return _refill("DOCUMENT_FETCH_REFILL_PER_MINUTE", _setting("DOCUMENT_FETCH_REFILL_PER_MINUTE", 12))
 
 
@@ -246,6 +240,11 @@ def unused_client_days() -> int:
 def audit_retention_days() -> int:
     """Return for how many days audit events are kept; 0 for ever."""
     return int(_setting("AUDIT_RETENTION_DAYS", 365))
+
+
+def attempt_days() -> int:
+    """Return for how many days attempts to connect are kept; 0 follows none."""
+    return int(_setting("ATTEMPT_DAYS", 30))
 
 
 def trusted_issuers() -> tuple[Any, ...]:

@@ -18,6 +18,9 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
 from mcpapp.models import ToolCall
+from mcpapp.refusals_admin import RefusalAdmin
+
+__all__ = ["RefusalAdmin", "ToolCallAdmin"]
 
 MAXIMUM_COUNT = 10_000
 """How far pages are counted."""

@@ -56,7 +56,7 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *SITE_PASSW
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 
 # Whoever looks at it switches it on; a server in most tests has no migrated database, or shares the test's.
-MCPAPP["CALL_LOG"] = False  # noqa: F405
+MCPAPP |= {"CALL_LOG": False, "REFUSAL_DAYS": 0}  # noqa: F405
 
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405
     # A file, because threads and connections share it; one for each run, so that two runs do not.

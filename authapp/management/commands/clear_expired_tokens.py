@@ -21,7 +21,7 @@ from oauth2_provider.settings import oauth2_settings
 
 from authapp import conf
 from authapp.housekeeping import add_batch_size, delete_in_batches, require_batch_size
-from authapp.models import AuditEvent, DeviceAuthorization, KeySet, TokenFamily, UsedAssertion
+from authapp.models import AuditEvent, ConnectionAttempt, DeviceAuthorization, KeySet, TokenFamily, UsedAssertion
 
 
 class Command(BaseCommand):
@@ -29,11 +29,11 @@ class Command(BaseCommand):
 
     help = (
         "Delete authorization codes, device codes and access tokens that have expired, refresh tokens that have not "
-        "been used for their whole lifetime, audit events older than AUTHAPP['AUDIT_RETENTION_DAYS'], used assertions "
-        "that have expired, key sets that could not be had for long, and expired sessions. An access token stays while "
-        "its refresh token lives. A refresh token that was used or revoked stays until its successor would have "
-        "expired too, because a replay of it is a sign of theft; so does the record of which code a login came from. "
-        "Takes the place of cleartokens and clearsessions."
+        "been used for their whole lifetime, audit events older than AUTHAPP['AUDIT_RETENTION_DAYS'], attempts to "
+        "connect older than AUTHAPP['ATTEMPT_DAYS'], used assertions that have expired, key sets that could not be had "
+        "for long, and expired sessions. An access token stays while its refresh token lives. A refresh token that was "
+        "used or revoked stays until its successor would have expired too, because a replay of it is a sign of "
+        "theft; so does the record of which code a login came from. Takes the place of cleartokens and clearsessions."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -75,6 +75,8 @@ def expired_rows() -> Iterator[tuple[str, QuerySet[Any]]]:
 
     if days := conf.audit_retention_days():
         yield "audit events", AuditEvent.objects.filter(at__lt=now - timedelta(days=days))
+
+    yield "attempts", ConnectionAttempt.objects.filter(last_at__lt=now - timedelta(days=conf.attempt_days()))
 
     yield "used assertions", UsedAssertion.objects.filter(expires_at__lt=now)
 
