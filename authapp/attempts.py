@@ -13,6 +13,7 @@ import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -44,6 +45,14 @@ _STAGE_OF = {
 _GRANTS = frozenset({"authorization_code", "refresh_token"})
 _TOLD = "authapp.attempt"
 """Where a request carries what is known of it, for the view that writes it down; oauthlib's request has it too."""
+
+
+@dataclass(slots=True)
+class Told:
+    """Why a request is refused, as its middle knows it. No dict: oauthlib copies those in its headers."""
+
+    problem: str = ""
+    user: Any = None
 
 
 # --- What happens in a request -----------------------------------------------------------------------------------
@@ -112,11 +121,11 @@ def tell(headers: Mapping[str, Any], problem: str, user: Any = None, *, again: b
         headers: of an oauthlib request.
     """
     told = headers.get(_TOLD)
-    if told is not None and ("problem" not in told or again):
-        told.update(problem=problem, user=user)
+    if told is not None and (again or not told.problem):
+        told.problem, told.user = problem, user
 
 
-def tokens_refused(request: HttpRequest, response: HttpResponse, told: Mapping[str, Any]) -> None:
+def tokens_refused(request: HttpRequest, response: HttpResponse, told: Told) -> None:
     """Note why the token endpoint refused; `told` is what `listen` returned."""
     if request.POST.get("grant_type") not in _GRANTS:
         return
@@ -132,22 +141,22 @@ def tokens_refused(request: HttpRequest, response: HttpResponse, told: Mapping[s
         problem = "client_disabled" if client is not None and client.disabled_at else problem
     elif error == "invalid_grant":
         is_refresh = request.POST.get("grant_type") == "refresh_token"
-        problem = "refresh_refused" if is_refresh else str(told.get("problem") or "code_refused")
+        problem = "refresh_refused" if is_refresh else (told.problem or "code_refused")
     else:
         problem = f"token_{error}"
     stopped(
         request,
         problem,
         client_id=client_id,
-        user=told.get("user"),
+        user=told.user,
         description=str(answer.get("error_description", "")),
         resource=request.POST.getlist("resource"),
     )
 
 
-def listen(request: HttpRequest) -> dict[str, Any]:
+def listen(request: HttpRequest) -> Told:
     """Return what `tell` fills while a request is served."""
-    told: dict[str, Any] = {}
+    told = Told()
     request.META[_TOLD] = told
     return told
 
