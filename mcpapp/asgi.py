@@ -12,6 +12,7 @@ import re
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
+from time import perf_counter
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -32,7 +33,7 @@ from mcpapp.attendance import ClientLeft
 from mcpapp.bearer import authenticate
 from mcpapp.body import Body
 from mcpapp.brake import Brake
-from mcpapp.call_log.record import RECORD_KEY, CallRecord, current_record, tell
+from mcpapp.call_log.record import METHOD, RECORD_KEY, CallRecord, current_record, facts, tell
 from mcpapp.call_log.writer import CallLog
 from mcpapp.callers import may_be_anonymous
 from mcpapp.challenge import challenge, refusal, rpc_error
@@ -113,14 +114,14 @@ class ResourceServer:
         if b"origin" in headers.first:
             await self._guarded(scope, receive, send)
         else:
-            await self._serve(headers, scope, receive, _Varying(send))
+            await self._serve(headers, scope, receive, _Answer(send, varies=True))
 
     # --- One request -----------------------------------------------------------------------------------
 
     async def _serve_web_page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._serve(RequestHeaders(scope), scope, receive, send)
+        await self._serve(RequestHeaders(scope), scope, receive, _Answer(send, varies=False))
 
-    async def _serve(self, headers: RequestHeaders, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _serve(self, headers: RequestHeaders, scope: Scope, receive: Receive, send: _Answer) -> None:
         """Check where a request comes from, and from whom."""
         if not self._origin_allowed(headers.get(b"origin")):
             self.door_log.refused(Reason.ORIGIN, headers)
@@ -146,7 +147,7 @@ class ResourceServer:
             await response(scope, receive, send)
 
     async def _serve_message(
-        self, headers: RequestHeaders, identity: Identity, scope: Scope, receive: Receive, send: Send
+        self, headers: RequestHeaders, identity: Identity, scope: Scope, receive: Receive, send: _Answer
     ) -> None:
         """Read what a caller sends and answer it, or let the SDK."""
         most = self._maximum_body_bytes
@@ -162,19 +163,24 @@ class ResourceServer:
         if identity.is_anonymous and len(body.content) > most:
             await refusal(413, f"Without signing in, at most {most} bytes are read.")(scope, receive, send)
             return
-        record = CallRecord.of(body, identity, headers) if self.call_log is not None else None
-        if record is None:
+        message = body.message
+        if self.call_log is None or type(message) is not dict or message.get("method") != METHOD:
             await self._answer(headers, identity, body, scope, receive=body.receive, send=send)
             return
-        scope[RECORD_KEY] = record
+        record = CallRecord()
         current_record.set(record)  # of this request alone: it has a context to itself
+        began, size = perf_counter(), len(body.content)
         try:
-            await self._answer(headers, identity, body, scope, receive=body.receive, send=record.counting(send))
+            await self._answer(headers, identity, body, scope, receive=body.receive, send=send)
         except asyncio.CancelledError:
             tell(Outcome.CANCELLED)
             raise
         finally:
-            self._log(record)
+            outcome = record.outcome
+            if outcome is not None or not identity.is_anonymous:  # what strangers try without a token is no call
+                version = headers.first.get(b"mcp-protocol-version", b"")
+                self.call_log.add(facts(outcome, began, message, identity, version, size, send.body_bytes))
+                self.door_log.answered(identity, outcome)
 
     async def _answer(
         self, headers: RequestHeaders, identity: Identity, body: Body, scope: Scope, receive: Receive, send: Send
@@ -197,12 +203,15 @@ class ResourceServer:
             await self._hand_over(identity, scope, receive, send)
 
     async def _hand_over(self, identity: Identity, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let the SDK answer."""
+        """Let the SDK answer, which hands the scope to the tools, and ties sessions to its user."""
         if self._server is None:
             logger.error("The ASGI server sent no lifespan events; start it with them on (uvicorn --lifespan on).")
             await refusal(503, "The MCP server is not running.")(scope, receive, send)
             return
-        await self._server.session_manager.handle_request(_with_identity(scope, identity), receive, send)
+        handed_over = {**scope, SCOPE_KEY: identity, RECORD_KEY: current_record.get()}
+        if not identity.is_anonymous:
+            handed_over["user"] = identity.once(_session_user)
+        await self._server.session_manager.handle_request(handed_over, receive, send)
 
     async def _serve_in_session(
         self, session: str, identity: Identity, request_id: int | str, scope: Scope, receive: Receive, send: Send
@@ -247,12 +256,6 @@ class ResourceServer:
             return None
         tell(Outcome.NEEDS_SCOPES)
         return _step_up(identity, wanted.access.scopes)
-
-    def _log(self, record: CallRecord) -> None:
-        """Take a call into the log; what strangers try without a token is none."""
-        if self.call_log is not None and not (record.identity.is_anonymous and record.outcome is None):
-            self.call_log.add(record)
-            self.door_log.answered(record.identity, record.outcome)
 
     def _resource_of(self, headers: RequestHeaders) -> str | None:
         """Return the resource that a request is for; None if its host name is not served here."""
@@ -327,17 +330,25 @@ def _allowed_hosts() -> tuple[str, ...]:
     return tuple(settings.ALLOWED_HOSTS)
 
 
-class _Varying:
-    """Adds what CORSMiddleware adds for a request that no web page made, which is most: caches must ask for others."""
+class _Answer:
+    """What is sent to a client, counted.
 
-    __slots__ = ("_send",)
+    It adds what CORSMiddleware adds for a request that no web page made, which is most: caches must ask for others.
+    """
 
-    def __init__(self, send: Send) -> None:
+    __slots__ = ("_send", "_varies", "body_bytes")
+
+    def __init__(self, send: Send, *, varies: bool) -> None:
         self._send = send
+        self._varies = varies
+        self.body_bytes = 0
 
     def __call__(self, message: Message) -> Awaitable[None]:
         if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", ()), _VARY]
+            if self._varies:
+                message["headers"] = [*message.get("headers", ()), _VARY]
+        else:
+            self.body_bytes += len(message.get("body", b""))
         return self._send(message)
 
 
@@ -368,13 +379,6 @@ def _step_up(identity: Identity, needed: frozenset[str]) -> Response:
     missing = " ".join(sorted(needed - identity.scopes))
     description = f"This needs the scope {missing}."
     return challenge(identity.resource, scopes=wanted, error="insufficient_scope", description=description)
-
-
-def _with_identity(scope: Scope, identity: Identity) -> Scope:
-    """Return a scope that carries the caller to the tools, and to the SDK, which ties sessions to it."""
-    if identity.is_anonymous:
-        return {**scope, SCOPE_KEY: identity}
-    return {**scope, SCOPE_KEY: identity, "user": identity.once(_session_user)}
 
 
 def _session_user(identity: Identity) -> AuthenticatedUser:

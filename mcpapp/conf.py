@@ -228,15 +228,12 @@ def call_log() -> bool:
     return bool(_setting("CALL_LOG", True))
 
 
-def call_log_arguments(tool: str) -> Policy:
-    """Return what is kept of a tool's arguments: "off", "names" or "full"; one word for all, or by name of the tool.
+def call_log_arguments() -> Policy | Mapping[str, Policy]:
+    """Return what is kept of arguments: "off", "names" or "full"; one word for all, or by name of the tool.
 
-    In a dict, `"*"` is for those it does not name.
+    In a mapping, `"*"` is for those it does not name.
     """
-    value = _setting("CALL_LOG_ARGUMENTS", "names")
-    if isinstance(value, dict):
-        value = value.get(tool, value.get("*", "names"))
-    return cast("Policy", value)
+    return cast("Policy | Mapping[str, Policy]", _setting("CALL_LOG_ARGUMENTS", "names"))
 
 
 def call_log_secret_arguments() -> tuple[str, ...]:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable
 from contextvars import ContextVar
+from time import perf_counter
 from typing import Any
 
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, InputRequiredResult
 from pydantic import ValidationError
-from starlette.types import Message, Send
 
-from mcpapp.body import Body
+from mcpapp.call_log.rows import Facts, text
 from mcpapp.identity import Identity
 from mcpapp.models import Outcome
-from mcpapp.request_headers import RequestHeaders
 
 RECORD_KEY = "mcpapp.call_record"
 """Where the ASGI scope of a request carries it: the SDK handles a message in a task that another request may have
@@ -27,62 +24,55 @@ METHOD = "tools/call"
 
 
 class CallRecord:
-    """One call; whoever decides how it ends says so by `tell`, and the first word counts."""
+    """One call that is under way; whoever decides how it ends says so by `tell`, and the first word counts."""
 
-    __slots__ = (
-        "arguments",
-        "at",
-        "began",
-        "duration",
-        "identity",
-        "outcome",
-        "protocol_version",
-        "request_bytes",
-        "request_id",
-        "response_bytes",
-        "tool",
+    outcome: str | None = None
+
+
+def facts(
+    outcome: str | None,
+    began: float,
+    message: dict[str, Any],
+    identity: Identity,
+    version: bytes,
+    request_bytes: int,
+    response_bytes: int,
+) -> Facts:
+    """Return what is known of a call that is over. It refers to what is there: the writer makes a row of it.
+
+    Args:
+        outcome: without one it reached no tool, or its client left unanswered.
+        began: when, by `time.perf_counter`.
+        message: the JSON-RPC request, of which nothing has been checked but its method.
+        version: of the protocol, as the header has it.
+    """
+    params = message.get("params")
+    if type(params) is not dict:
+        params = {}
+    return (
+        began,
+        perf_counter(),
+        identity.once(_names),
+        params.get("name"),
+        outcome or (_INVALID if response_bytes else _CANCELLED),
+        version,
+        message.get("id"),
+        request_bytes,
+        response_bytes,
+        params.get("arguments"),
     )
 
-    def __init__(self, identity: Identity, tool: str, arguments: Any, request_id: Any, version: str, size: int) -> None:
-        self.at = time.time()
-        self.began = time.perf_counter()
-        self.identity = identity
-        self.tool = tool
-        self.arguments = arguments
-        self.request_id = request_id
-        self.protocol_version = version
-        self.request_bytes = size
-        self.response_bytes = 0
-        self.outcome: str | None = None
-        self.duration = 0.0
 
-    @classmethod
-    def of(cls, body: Body, identity: Identity, headers: RequestHeaders) -> CallRecord | None:
-        """Return a record of the call that a message is; None if it is anything else."""
-        message = body.message
-        if type(message) is not dict or message.get("method") != METHOD:
-            return None
-        params = message.get("params")
-        name = params.get("name") if type(params) is dict else None
-        arguments = params.get("arguments") if type(params) is dict else None
-        version = headers.get(b"mcp-protocol-version") or ""
-        tool = name if type(name) is str else ""
-        return cls(identity, tool, arguments, message.get("id"), version, len(body.content))
-
-    def end(self) -> None:
-        """Note how long it took. Without an outcome by now it reached no tool, or its client left unanswered."""
-        self.duration = time.perf_counter() - self.began
-        if self.outcome is None:
-            self.outcome = (Outcome.INVALID if self.response_bytes else Outcome.CANCELLED).value
-
-    def counting(self, send: Send) -> Send:
-        """Return a `send` that counts what is answered."""
-
-        def counted(message: Message) -> Awaitable[None]:
-            self.response_bytes += len(message.get("body", b""))
-            return send(message)
-
-        return counted
+def _names(identity: Identity) -> tuple[str, str, str, str, str]:
+    if identity.is_anonymous:
+        return ("", "", "", "", "")
+    return (
+        text(str(identity.user_id), 64),
+        text(str(identity.user.get_username()), 150),
+        text(identity.client_id, 255),
+        text(identity.client_name, 255),
+        text("" if identity.connection_id is None else str(identity.connection_id), 64),
+    )
 
 
 current_record: ContextVar[CallRecord | None] = ContextVar("mcpapp_call_record", default=None)
@@ -122,3 +112,4 @@ def tell_error(error: BaseException) -> None:
 
 
 _OK, _FAILED = Outcome.OK.value, Outcome.FAILED.value
+_INVALID, _CANCELLED = Outcome.INVALID.value, Outcome.CANCELLED.value

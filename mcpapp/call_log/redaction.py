@@ -9,10 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Collection
+from functools import lru_cache
+from itertools import islice
 from typing import Any, Literal, get_args
 
 Policy = Literal["off", "names", "full"]
 POLICIES: tuple[str, ...] = get_args(Policy)
+
+_encoded = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 MASK = "•••"
 MAXIMUM_LENGTH = 4096
@@ -39,17 +43,30 @@ def kept(arguments: Any, policy: Policy, *, secret: Collection[str] = ()) -> str
     """Return what is kept of arguments, as JSON of at most `MAXIMUM_LENGTH` characters; empty for nothing.
 
     Args:
-        arguments: as the client sent them; anything that is no object has no names.
+        arguments: as the client sent them, or their names (`names_of`); anything else has none.
         policy: "off", "names", or "full", which falls back to names where that is too long.
         secret: names that are masked besides those that look like secrets.
     """
-    if policy == "off" or not isinstance(arguments, dict) or not arguments:
+    if policy == "off" or not arguments or not isinstance(arguments, dict | tuple):
         return ""
-    if policy == "full":
+    if policy == "full" and isinstance(arguments, dict):
         text = _dumped(_masked(arguments, frozenset(secret), 0))
         if len(text) <= MAXIMUM_LENGTH:
             return text
-    return _dumped([str(name)[:_MAXIMUM_NAME_LENGTH] for name in list(arguments)[:_MAXIMUM_NAMES]])[:MAXIMUM_LENGTH]
+    return _listed(arguments if isinstance(arguments, tuple) else names_of(arguments))
+
+
+def names_of(arguments: Any) -> tuple[str, ...]:
+    """Return the names of arguments, as many and as much of each as is kept."""
+    if type(arguments) is not dict:
+        return ()
+    return tuple([str(name)[:_MAXIMUM_NAME_LENGTH] for name in islice(arguments, _MAXIMUM_NAMES)])
+
+
+@lru_cache(maxsize=1024)
+def _listed(names: tuple[str, ...]) -> str:
+    """Return names as JSON; those of one tool are nearly always the same."""
+    return _dumped(names)[:MAXIMUM_LENGTH]
 
 
 def _masked(value: Any, secret: frozenset[str], depth: int) -> Any:
@@ -74,5 +91,5 @@ def _masked(value: Any, secret: frozenset[str], depth: int) -> Any:
 
 def _dumped(value: Any) -> str:
     # Half of a surrogate pair has no bytes in UTF-8, and PostgreSQL takes no NUL in a text.
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    text = _encoded(value)
     return text.encode("utf-8", "replace").decode().replace("\\u0000", "\ufffd")

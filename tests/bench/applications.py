@@ -7,6 +7,7 @@ it is ours.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import Any
 
@@ -80,4 +81,30 @@ def open_door() -> Any:
         return known
 
     asgi.authenticate = constant
+    return application
+
+
+def switched_log() -> Any:
+    """Ours with the log of calls, which SIGUSR1 switches on and SIGUSR2 off, and with a tool that reads one row.
+
+    Of two processes that serve the same, one takes up to a twentieth longer: what the log costs shows in one alone.
+    """
+    import django
+
+    django.setup(set_prefix=False)
+    from django.contrib.auth import get_user_model
+
+    from mcpapp.identity import current_identity
+    from mcpapp.registry import tool
+
+    @tool("reads-a-row")
+    def reads_a_row() -> PublicInfo:
+        person = get_user_model().objects.get(pk=current_identity().user_id)
+        return PublicInfo(server=person.get_username(), resource=RESOURCE, time="")
+
+    from config.asgi import application, resource_server
+
+    log = resource_server.call_log
+    signal.signal(signal.SIGUSR1, lambda *_: setattr(resource_server, "call_log", log))
+    signal.signal(signal.SIGUSR2, lambda *_: setattr(resource_server, "call_log", None))
     return application

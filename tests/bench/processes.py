@@ -92,6 +92,11 @@ class ServerProcess:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal to the process that was started."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def cpu_seconds(self) -> float:
         """User and system time so far, of all its processes that live."""
         ticks = sum(int(fields[11]) + int(fields[12]) for fields in self._processes())

@@ -194,14 +194,14 @@ def http_scope(headers: dict[str, str], method: str = "POST") -> dict[str, Any]:
 
 
 class Call:
-    """A request for `public-info`, made once and sent often."""
+    """A request for a tool, made once and sent often."""
 
-    def __init__(self, era: str, token: str | None, headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, era: str, token: str | None, headers: dict[str, str] | None = None, tool: str = "public-info"
+    ) -> None:
         from tests.mcpapp.helpers import MODERN, message
 
-        made = message(
-            "tools/call", {"name": "public-info", "arguments": {}}, era=MODERN if era == MODERN else "legacy"
-        )
+        made = message("tools/call", {"name": tool, "arguments": {}}, era=MODERN if era == MODERN else "legacy")
         self.body = made["content"].encode()
         self.headers = {"Host": HOST, **made["headers"], "Content-Length": str(len(self.body)), **(headers or {})}
         if token is not None:

@@ -71,10 +71,17 @@ def declared(catalog: registry.Catalog) -> None:
         return ""
 
 
+@pytest.fixture(params=["thread", "process"])
+def written_by(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Either way there is to write; a process is for busy workers."""
+    monkeypatch.setattr(writer, "BUSY", 1 if request.param == "process" else 1000)
+
+
 async def rows() -> list[ToolCall]:
     return [row async for row in ToolCall.objects.order_by("id")]
 
 
+@pytest.mark.usefixtures("written_by")
 @pytest.mark.parametrize("era", ERAS)
 async def test_each_call_leaves_one_row_that_says_how_it_ended(declared: None, token: str, era: str) -> None:
     async with serving() as endpoint:
@@ -115,6 +122,7 @@ async def test_a_row_says_who_called_with_what_and_how_much(
     assert json.loads(row.arguments) == ["text"], "names alone, unless the settings say otherwise"
 
 
+@pytest.mark.usefixtures("written_by")
 async def test_the_policy_is_for_each_tool_and_masks_what_looks_secret(
     declared: None, token: str, settings: Any
 ) -> None:
@@ -128,6 +136,7 @@ async def test_the_policy_is_for_each_tool_and_masks_what_looks_secret(
     assert kept[2] == ""
 
 
+@pytest.mark.usefixtures("written_by")
 async def test_calls_are_counted_by_the_hour_and_by_connection(declared: None, alice: Any) -> None:
     def connect() -> tuple[str, int]:
         token = make_token(alice)
@@ -182,21 +191,23 @@ async def test_without_the_setting_nothing_is_written(declared: None, token: str
     assert await rows() == []
 
 
-HOSTILE = ["\0", "\ud800", "x" * 5000, "\u202e\t\n\\N", "é" * 500]
+NUMBER = 10**4000
+HOSTILE = ["\0", "\ud800", "x" * 5000, "\u202e\t\n\\N", "é" * 500, NUMBER, -1.5, ["a"], {"a": [NUMBER]}, True, None]
 
 
-@pytest.mark.parametrize("text", HOSTILE)
-async def test_no_text_of_a_client_keeps_a_row_from_being_written(
-    declared: None, token: str, settings: Any, text: str
+@pytest.mark.usefixtures("written_by")
+@pytest.mark.parametrize("value", HOSTILE)
+async def test_nothing_that_a_client_sends_keeps_a_row_from_being_written(
+    declared: None, token: str, settings: Any, value: Any
 ) -> None:
     settings.MCPAPP = {**settings.MCPAPP, "CALL_LOG_ARGUMENTS": "full"}
     async with serving() as endpoint:
-        body = {"jsonrpc": "2.0", "id": text, "method": "tools/call"}
-        body["params"] = {"name": text, "arguments": {text: text, "list": [{"deep": text}] * 3}}
+        body: dict[str, Any] = {"jsonrpc": "2.0", "id": value, "method": "tools/call"}
+        body["params"] = {"name": value, "arguments": {str(value): value, "list": [{"deep": value}] * 3}}
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
         headers |= {"Accept": "application/json, text/event-stream", "MCP-Protocol-Version": "2025-11-25"}
         await endpoint.post("/star", content=json.dumps(body), headers=headers)
-        await send(endpoint, token, "tools/call", {"name": "fine", "arguments": {"text": text}})
+        await send(endpoint, token, "tools/call", {"name": "fine", "arguments": {"text": value}})
     assert len(await rows()) == 2
 
 
@@ -256,6 +267,18 @@ async def test_what_is_too_much_to_wait_is_dropped_and_the_count_is_written(
     assert len(await rows()) == 3
     dropped = await CallCount.objects.aget(outcome=CallCount.DROPPED)
     assert (dropped.calls, dropped.tool) == (5, "")
+
+
+async def test_what_waits_is_bounded_in_bytes_and_of_more_the_names_are_kept(
+    declared: None, token: str, settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "CALL_LOG_ARGUMENTS": "full"}
+    monkeypatch.setattr(writer, "MAXIMUM_WAITING_BYTES", 1)
+    monkeypatch.setattr(writer, "FLUSH_SECONDS", 60)
+    async with serving() as endpoint:
+        await call(endpoint, token, "fine", text="first")
+        await call(endpoint, token, "fine", text="second")
+    assert [json.loads(row.arguments) for row in await rows()] == [{"text": "first"}, ["text"]]
 
 
 async def test_a_full_batch_does_not_wait_for_its_time(
