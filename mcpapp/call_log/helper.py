@@ -55,6 +55,7 @@ class Helper:
         try:
             self._ask(hello)
         except OperationalError as error:
+            self.stop(0)
             raise CannotHelp("it ended at once") from error
 
     def write(self, calls: Sequence[Facts], clock: float, dropped: int) -> None:

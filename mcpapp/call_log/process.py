@@ -32,8 +32,10 @@ def main() -> None:
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    plan: Plan
-    plan, configuration = pickle.loads(_message(source) or b"")  # noqa: S301  (from the worker that started this)
+    hello = _message(source)
+    if hello is None:
+        return
+    plan, configuration = pickle.loads(hello)  # noqa: S301  (from the worker that started this)
     _configure(plan, configuration)
     answer = DONE
     while True:
