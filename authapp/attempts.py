@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -42,6 +43,8 @@ _STAGE_OF = {
     _Action.CONSENT_REMEMBERED: "consented_at",
     _Action.TOKEN_ISSUED: "token_issued_at",
 }
+_OUR_TOKEN = re.compile(r"star_[\w-]+")
+_SECRET = re.compile(rf"{_OUR_TOKEN.pattern}|(?=[\w-]*\d)(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{{30,}}")
 _GRANTS = frozenset({"authorization_code", "refresh_token"})
 _TOLD = "authapp.attempt"
 """Where a request carries what is known of it, for the view that writes it down; oauthlib's request has it too."""
@@ -334,8 +337,8 @@ def _may_begin(address: str | None) -> bool:
             Bucket(f"authapp:attempts:{address_group(address or '')}", _STRANGERS_OF_AN_ADDRESS, 60_000).take()
             or Bucket("authapp:attempts", STRANGERS, _STRANGER_MILLISECONDS).take()
         )
-    except Exception:  # each cache has its own errors
-        logger.exception("Attempts to connect are not followed: the cache does not work.")
+    except Exception:  # each cache has its own errors, which the limits on registering are loud about
+        logger.debug("Attempts to connect are not followed: the cache does not work.", exc_info=True)
         return False
 
 
@@ -352,13 +355,14 @@ def _sender(meta: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _bounded(detail: dict[str, Any]) -> dict[str, Any]:
-    """Return detail of a size that a stranger cannot choose."""
+    """Return detail of a size that a stranger cannot choose, without what looks like a secret in the wrong place."""
 
-    def text(value: Any) -> str:
-        return "".join(character for character in str(value)[:300] if character.isprintable())
+    def text(name: str, value: Any) -> str:
+        printable = "".join(character for character in str(value)[:300] if character.isprintable())
+        return (_OUR_TOKEN if name == "client_id" else _SECRET).sub("•••", printable)
 
     return {
-        name: [text(one) for one in value[:5]] if isinstance(value, list) else text(value)
+        name: [text(name, one) for one in value[:5]] if isinstance(value, list) else text(name, value)
         for name, value in detail.items()
         if value
     }

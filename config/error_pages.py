@@ -6,11 +6,29 @@ fail in its turn and end as a 500. Nothing is posted to an error page, so nothin
 
 from __future__ import annotations
 
+import functools
 import inspect
+from collections.abc import Callable
+from typing import Any
 
-from django.views import defaults
+from django.http import HttpRequest, HttpResponse
+from django.views import csrf, defaults
 
-bad_request = inspect.unwrap(defaults.bad_request)
-permission_denied = inspect.unwrap(defaults.permission_denied)
-page_not_found = inspect.unwrap(defaults.page_not_found)
-server_error = inspect.unwrap(defaults.server_error)
+
+def _kept_nowhere(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """Keep an error page out of caches: it leads back to where it came from, whose address may have a code in it."""
+
+    @functools.wraps(view)
+    def answer(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = view(request, *args, **kwargs)
+        response["Cache-Control"] = "no-store"
+        return response
+
+    return answer
+
+
+bad_request = _kept_nowhere(inspect.unwrap(defaults.bad_request))
+permission_denied = _kept_nowhere(inspect.unwrap(defaults.permission_denied))
+page_not_found = _kept_nowhere(inspect.unwrap(defaults.page_not_found))
+server_error = _kept_nowhere(inspect.unwrap(defaults.server_error))
+csrf_failure = _kept_nowhere(csrf.csrf_failure)

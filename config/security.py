@@ -49,6 +49,6 @@ def cookies(*, https: bool) -> dict[str, Any]:
     kinds = ("SESSION", "CSRF", "LANGUAGE")
     flags = {"SECURE": https, "HTTPONLY": True, "SAMESITE": "Lax"}
     # A language that was chosen stays chosen when the browser is closed.
-    return {"LANGUAGE_COOKIE_AGE": 365 * 24 * 3600} | {
+    return {"LANGUAGE_COOKIE_AGE": 365 * 24 * 3600, "CSRF_FAILURE_VIEW": "config.error_pages.csrf_failure"} | {
         f"{kind}_COOKIE_{flag}": value for kind in kinds for flag, value in flags.items()
     }

@@ -310,6 +310,10 @@ def test_no_secret_is_kept_of_an_attempt(alice: Any) -> None:
     code = authorize(alice, client["client_id"], pkce, state="the-secret-state")["code"]
     tokens = redeem(client["client_id"], code, pkce).json()
     refresh(client["client_id"], tokens["refresh_token"] + "x")
+    register(redirect_uris=[tokens["access_token"]])
+    misplaced = {"redirect_uri": f"https://app.example/{tokens['access_token']}?code={code}", "state": None}
+    browser().get(authorization_url(client["client_id"], pkce, **misplaced))
+    browser().get(authorization_url(tokens["access_token"], pkce))
     kept = str(list(ConnectionAttempt.objects.values()))
     for secret in (code, pkce.verifier, "the-secret-state", tokens["access_token"], tokens["refresh_token"]):
         assert secret not in kept

@@ -413,6 +413,7 @@ def test_each_kind_is_counted_on_a_line_of_its_own() -> None:
         "Deleted 0 access tokens.",
         "Deleted 0 token families.",
         "Deleted 0 audit events.",
+        "Deleted 0 attempts.",
         "Deleted 0 used assertions.",
         "Deleted 0 key sets.",
         "Deleted 0 sessions.",
