@@ -273,30 +273,28 @@ def _write(
     now = timezone.now()
     where = _sender(meta)
     attempt = _find(client_id, where["ip_address"], user, stage, problem)
-    if attempt is None:
-        if user is None and not _may_begin(where["ip_address"]):
-            return
-        attempt = ConnectionAttempt(started_at=now, **where)
+    changed: dict[str, Any] = {"last_at": now}
+    if client_id:
+        changed |= {"application": application, "client_id": client_id}
+        changed |= {"client_name": application.name} if application is not None else {}
+    if user is not None:
+        changed |= {"user": user, "username": user.get_username()[:254]}
+    if stage in {"shown_at", "signed_in_at"}:
+        changed["ip_address"] = where["ip_address"]
+    if stage:
+        changed |= {"problem": "", "problem_at": None, **({"detail": detail} if detail else {})}
+        reached = {stage, "shown_at"} if stage == "signed_in_at" else {stage}
+        changed |= {field: now for field in reached if attempt is None or getattr(attempt, field) is None}
+    if problem:
+        before = attempt.problems if attempt is not None else 0
+        changed |= {"problem": problem, "problem_at": now, "detail": detail or {}, "problems": before + 1}
+    if attempt is not None:
+        # Only what this request knows: others, and the resource server, write to the same row.
+        ConnectionAttempt.objects.filter(pk=attempt.pk).update(**changed)
+    elif user is not None or _may_begin(where["ip_address"]):
         if client_id:
             _open(client_id, where["ip_address"], user).update(was_retried=True)
-    elif stage in {"shown_at", "signed_in_at"}:
-        attempt.ip_address = where["ip_address"]
-    attempt.last_at = now
-    if client_id:
-        attempt.application, attempt.client_id = application, client_id
-        attempt.client_name = application.name if application is not None else attempt.client_name
-    if user is not None:
-        attempt.user, attempt.username = user, user.get_username()[:254]
-    if stage:
-        if getattr(attempt, stage) is None:
-            setattr(attempt, stage, now)
-        if stage == "signed_in_at" and attempt.shown_at is None:
-            attempt.shown_at = now
-        attempt.problem, attempt.problem_at, attempt.detail = "", None, detail or attempt.detail
-    if problem:
-        attempt.problem, attempt.problem_at, attempt.detail = problem, now, detail or {}
-        attempt.problems += 1
-    attempt.save()
+        ConnectionAttempt.objects.create(**{"started_at": now, **where, **changed})
 
 
 def _find(client_id: str, address: str | None, user: Any, stage: str, problem: str) -> ConnectionAttempt | None:

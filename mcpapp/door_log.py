@@ -100,7 +100,7 @@ class DoorLog:
             return
         agent = (headers.get(b"user-agent") or "")[:120]
         address = _normal(headers.client[0]) if headers.client else ""
-        client_id, token = str(getattr(error, "client_id", "")), str(getattr(error, "token", ""))
+        client_id, token = str(getattr(error, "client_id", ""))[:255], str(getattr(error, "token", ""))
         key = (reason, address, agent, client_id, hash(token) if token else 0)
         count = self._refusals.get(key)
         if count is None:
