@@ -11,10 +11,8 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
-from django.db import transaction
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from oauth2_provider.admin import ApplicationAdmin as DOTApplicationAdmin
 from oauth2_provider.models import (
@@ -24,9 +22,10 @@ from oauth2_provider.models import (
     get_refresh_token_model,
 )
 
-from authapp import audit
 from authapp.admin_display import link
 from authapp.attempts_admin import ConnectionAttemptAdmin
+from authapp.client_actions import ClientActions
+from authapp.client_columns import ClientColumns
 from authapp.client_hosts_admin import ClientHostRuleAdmin
 from authapp.connected_apps import end_connection
 from authapp.device_admin import DeviceAuthorizationAdmin
@@ -74,15 +73,18 @@ class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]
         return link(connection.application)
 
 
-class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
+class ApplicationAdmin(ClientColumns, ClientActions, ServicesAdmin, DOTApplicationAdmin):
     """Clients: how they came here, where they redirect to, who uses them."""
 
     list_display = (
         "name_or_id",
         "registration_source",
-        "client_type",
+        "is_verified",
         "redirect_hosts",
         "people",
+        "tokens",
+        "calls",
+        "last_used",
         "bound_to",
         "created",
         "last_authorized_at",
@@ -107,16 +109,9 @@ class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
     list_select_related = ("user",)
     date_hierarchy = "created"
     ordering = ("-created",)
-    actions = ("disable", "enable", "new_secret")
+    actions = ("disable", "enable", "revoke_everything", "forget", "new_secret")
     inlines = (ConnectionInline,)
     view_on_site = False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Application]:
-        """Count the people in the same query."""
-        queryset: QuerySet[Application] = super().get_queryset(request)
-        return queryset.annotate(  # type: ignore[no-any-return]
-            people_count=Count("connections", distinct=True)
-        )
 
     def get_fieldsets(self, request: HttpRequest, obj: Application | None = None) -> Any:
         """Show a secret only while it is being made, afterwards not even its hash; what was registered, folded away."""
@@ -165,11 +160,6 @@ class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
         """Return the hosts or programs its redirect URIs lead to."""
         return ", ".join(dict.fromkeys(destination(uri) for uri in application.registered_redirect_uris)) or "–"
 
-    @admin.display(description=_("people"), ordering="people_count")
-    def people(self, application: Any) -> int:
-        """Return how many people connected it."""
-        return int(application.people_count)
-
     @admin.display(description=_("bound to"), ordering=f"user__{USERNAME}")
     def bound_to(self, application: Application) -> str:
         """Link to the person on whose machine it runs."""
@@ -179,30 +169,6 @@ class ApplicationAdmin(ServicesAdmin, DOTApplicationAdmin):
     def is_enabled(self, application: Application) -> bool:
         """Return whether it may get and use tokens."""
         return application.disabled_at is None
-
-    @admin.action(description=_("Disable selected clients"), permissions=["change"])
-    def disable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
-        """End the access of clients; their rows stay, so that they can be enabled again."""
-        count = self._switch(request, queryset.filter(disabled_at=None), timezone.now(), audit.Action.CLIENT_DISABLED)
-        self.message_user(request, _("Disabled clients: %d.") % count)
-
-    @admin.action(description=_("Enable selected clients"), permissions=["change"])
-    def enable(self, request: HttpRequest, queryset: QuerySet[Application]) -> None:
-        """Let disabled clients back in."""
-        count = self._switch(request, queryset.exclude(disabled_at=None), None, audit.Action.CLIENT_ENABLED)
-        self.message_user(request, _("Enabled clients: %d.") % count)
-
-    def _switch(
-        self, request: HttpRequest, queryset: QuerySet[Application], disabled_at: Any, action: audit.Action
-    ) -> int:
-        applications = list(Application.objects.filter(pk__in=queryset.values("pk")))
-        with transaction.atomic():
-            Application.objects.filter(pk__in=[application.pk for application in applications]).update(
-                disabled_at=disabled_at
-            )
-            for application in applications:
-                audit.record(action, request.META, application=application, user=request.user)
-        return len(applications)
 
 
 @admin.register(Connection)

@@ -93,11 +93,14 @@ def tool_catalog() -> Callable[[Any, Collection[str], str], Sequence[Any]] | Non
 
 
 def connection_usage() -> Callable[[Collection[int]], Mapping[int, Any]] | None:
-    """Return what tells how connections are used, by their ids; None if nothing does.
-
-    Each use has `calls` and `last_call_at`.
-    """
+    """Return what tells how connections are used (`calls`, `last_call_at`), by their ids; None if nothing does."""
     path = _setting("CONNECTION_USAGE", "")
+    return import_string(path) if path else None
+
+
+def client_usage() -> Callable[[Collection[str]], Mapping[str, Any]] | None:
+    """Return what tells how clients are used (`calls`, `failed_calls`, `last_call_at`), by client ID, if anything."""
+    path = _setting("CLIENT_USAGE", "")
     return import_string(path) if path else None
 
 
@@ -180,11 +183,7 @@ def device_authorization_burst() -> int:
 
 
 def device_authorization_refill_per_minute() -> float:
-    """Return how many in a minute, after the burst.
-
-    Raises:
-        ImproperlyConfigured: it is none.
-    """
+    """Return how many in a minute, after the burst; raises as the one for registrations does."""
     return _refill("DEVICE_AUTHORIZATION_REFILL_PER_MINUTE", _setting("DEVICE_AUTHORIZATION_REFILL_PER_MINUTE", 15))
 
 

@@ -44,8 +44,7 @@ PUBLIC_URL = environment.public_url(_public_url, debug=DEBUG)
 _public = urlsplit(PUBLIC_URL)
 IS_HTTPS = _public.scheme == "https"
 
-# In development people type `localhost` as often as 127.0.0.1; each spelling is an issuer of its own then.
-# Issuer and resource only ever come from this list, never from the Host header itself.
+# In development people type `localhost` as often as 127.0.0.1: each is an issuer of its own, from this list alone.
 PUBLIC_URLS = [PUBLIC_URL]
 if DEBUG and _public.hostname == "127.0.0.1":
     PUBLIC_URLS.append(PUBLIC_URL.replace("//127.0.0.1", "//localhost", 1))
@@ -311,6 +310,7 @@ AUTHAPP = {
     "REAUTHENTICATE_URL": "account_reauthenticate",
     "TOOL_CATALOG": "mcpapp.catalog.tools_for",
     "CONNECTION_USAGE": "mcpapp.usage.of_connections",
+    "CLIENT_USAGE": "mcpapp.usage.of_clients",
     "NOTIFY_NEW_CONNECTIONS": MAIL_IS_CONFIGURED
     and environment.boolean(env.str("NOTIFY_NEW_CONNECTIONS", default="true"), "NOTIFY_NEW_CONNECTIONS"),
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",

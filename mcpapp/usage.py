@@ -1,7 +1,7 @@
-"""How much a connection is used, for pages that show it to the person it belongs to.
+"""How much connections and clients are used, for the pages of people and for the admin.
 
-A site's authorization server names this function in its settings (`AUTHAPP["CONNECTION_USAGE"]`); neither app imports
-the other.
+A site's authorization server names these functions in its settings (`AUTHAPP["CONNECTION_USAGE"]`, `"CLIENT_USAGE"`);
+neither app imports the other.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mcpapp.models import ConnectionUsage
+from django.db.models import Max, Sum
+
+from mcpapp.models import ClientUsage, ConnectionUsage
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,22 @@ class Usage:
 
     calls: int
     last_call_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class UseOfClient:
+    """The use of one client by all people together, as long as it is kept."""
+
+    calls: int
+    failed_calls: int
+    last_call_at: datetime
+
+
+def of_clients(client_ids: Collection[str]) -> dict[str, UseOfClient]:
+    """Return the use of clients by their identifiers; one that was never used has none."""
+    rows = ClientUsage.objects.filter(client_id__in=client_ids).values("client_id")
+    sums = rows.annotate(all=Sum("calls"), failed=Sum("failed_calls"), last=Max("last_call_at"))
+    return {row["client_id"]: UseOfClient(row["all"], row["failed"], row["last"]) for row in sums}
 
 
 def of_connections(connection_ids: Collection[Any]) -> dict[Any, Usage]:

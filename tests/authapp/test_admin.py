@@ -13,6 +13,7 @@ from oauth2_provider.models import get_access_token_model, get_grant_model, get_
 
 from authapp.models import Application, AuditEvent, Connection
 from authapp.tokens import find_access_token
+from tests.authapp.client_actions import confirmed
 from tests.oauth import PKCE, authorize, browser, connected, refresh, registered
 
 pytestmark = pytest.mark.django_db
@@ -84,9 +85,9 @@ def test_a_person_leads_to_their_clients_and_a_client_to_its_people(
 def test_disabling_a_client_in_the_admin_ends_its_access(admin_browser: Client, alice: Any) -> None:
     client, tokens = connected(alice)
     selected = {"_selected_action": [Application.objects.get().pk]}
-    admin_browser.post("/admin/authapp/application/", {"action": "disable", **selected})
+    confirmed(admin_browser, "disable", selected)
     assert refresh(client["client_id"], tokens["refresh_token"]).status_code == 401
-    admin_browser.post("/admin/authapp/application/", {"action": "enable", **selected})
+    confirmed(admin_browser, "enable", selected)
     assert refresh(client["client_id"], tokens["refresh_token"]).status_code == 200
 
 
@@ -143,7 +144,8 @@ def test_who_may_only_look_disables_and_revokes_nothing(alice: Any) -> None:
     for may in ("view", "change"):
         for model, (path, action, pk) in choices.items():
             clerk.user_permissions.set(Permission.objects.filter(codename__in=[f"view_{model}", f"{may}_{model}"]))
-            browser(clerk).post(f"/admin/{path}/", {"action": action, "_selected_action": [pk]})
+            form = {"action": action, "_selected_action": [pk], "confirmed": "yes", "chosen": str(pk)}
+            browser(clerk).post(f"/admin/{path}/", form)
             if may == "view":
                 assert async_to_sync(find_access_token)(tokens["access_token"]) is not None, model
     application.refresh_from_db()

@@ -103,6 +103,41 @@ def test_the_first_page_shows_the_use_of_the_tools(opened: Open, connecting: Con
     assert "The client has to sign in again." in page.content()
 
 
+def test_a_client_is_disabled_enabled_and_forgotten_after_a_question(opened: Open, connecting: Connecting) -> None:
+    client = connecting("Works")
+    person = opened(client.authorize_path(), signed_in="demo")
+    person.get_by_role("button", name="Allow", exact=True).click()
+    token = client.tokens()["access_token"]
+    assert client.call(token).status_code == 200
+    page = opened("/admin/authapp/application/", signed_in="admin")
+    until(page, '<td class="field-calls">1</td>')
+
+    def act(action: str) -> None:
+        page.goto("/admin/authapp/application/")
+        page.locator("#result_list .action-select").first.check()
+        page.select_option("select[name=action]", label=action)
+        page.get_by_role("button", name="Run").or_(page.get_by_role("button", name="Go")).first.click()
+        page.wait_for_selector("input[name=confirmed]", state="attached")
+
+    act("Disable selected clients")
+    assert "People who connected them" in page.content()
+    page.get_by_role("link", name="Cancel").click()
+    assert client.call(token).status_code == 200
+    act("Disable selected clients")
+    page.get_by_role("button", name="Disable clients").click()
+    page.wait_for_selector(".messagelist")
+    assert client.call(token).status_code == 401
+    act("Enable selected clients")
+    page.get_by_role("button", name="Enable clients").click()
+    page.wait_for_selector(".messagelist")
+    assert client.call(token).status_code == 200
+    act("Forget selected clients")
+    page.get_by_role("button", name="Forget clients").click()
+    page.wait_for_selector(".messagelist")
+    assert client.call(token).status_code == 401
+    assert page.locator("#result_list").count() == 0
+
+
 def test_the_policy_of_the_site_holds_on_these_pages(opened: Open, connecting: Connecting) -> None:
     """Nothing is set aside here: what the policy refuses, the browser complains about (see `opened`)."""
     page = opened("/admin/", signed_in="admin")

@@ -1,0 +1,181 @@
+"""What the admin does to clients: disable, enable, revoke everything, forget; first a page says what that ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from oauth2_provider.models import get_access_token_model, get_grant_model
+
+from authapp import audit, families
+from authapp.models import Application, Connection, DeviceAuthorization, TokenFamily
+from authapp.transactions import in_transaction
+
+_SHOWN = 20
+"""How many names of clients a confirmation has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """What clients have now."""
+
+    people: int
+    logins: int
+    access_tokens: int
+    codes: int
+
+
+def ends(applications: QuerySet[Application]) -> Ends:
+    """Count what clients have now, and would lose."""
+    of_these = {"application__in": applications.values("pk")}
+    return Ends(
+        people=Connection.objects.filter(**of_these).values("user").distinct().count(),
+        logins=TokenFamily.objects.filter(**of_these, ended_at=None).count(),
+        access_tokens=get_access_token_model().objects.filter(**of_these, expires__gt=timezone.now()).count(),
+        codes=get_grant_model().objects.filter(**of_these, expires__gt=timezone.now()).count()
+        + DeviceAuthorization.objects.filter(**of_these, expires_at__gt=timezone.now()).count(),
+    )
+
+
+class ClientActions:
+    """The actions, for a ModelAdmin of clients."""
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        """Leave Django's own way to delete many out: it lists every row that goes, and locks in another order."""
+        actions: dict[str, Any] = super().get_actions(request)  # type: ignore[misc]
+        actions.pop("delete_selected", None)
+        return actions
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
+        """Forget one client, as the action does.
+
+        Raises:
+            PermissionDenied: of who may not delete clients.
+        """
+        if not self.has_delete_permission(request):  # type: ignore[attr-defined]
+            raise PermissionDenied
+        client = self.get_object(request, unquote(object_id))  # type: ignore[attr-defined]
+        answer = self.forget(request, Application.objects.filter(pk=client.pk if client is not None else None))
+        return answer or HttpResponseRedirect(reverse("admin:authapp_application_changelist"))
+
+    @admin.action(description=_("Disable selected clients"), permissions=["change"])
+    def disable(self, request: HttpRequest, queryset: QuerySet[Application]) -> HttpResponse | None:
+        """End the access of clients; their rows and consents stay, so that they can be enabled again."""
+        texts = (
+            _("Disable clients"),
+            _("They get no more tokens, and those they have are refused from the next call on, in every worker."),
+            _("Enabling them lets them back in with what they have, as far as it has not expired meanwhile."),
+        )
+        return self._confirmed(request, queryset.filter(disabled_at=None), "disable", texts, _disable)
+
+    @admin.action(description=_("Enable selected clients"), permissions=["change"])
+    def enable(self, request: HttpRequest, queryset: QuerySet[Application]) -> HttpResponse | None:
+        """Let disabled clients back in."""
+        texts = (
+            _("Enable clients"),
+            _("They may get and use tokens again."),
+            _("Nobody has to consent anew; tokens that have not expired work again at once."),
+        )
+        return self._confirmed(request, queryset.exclude(disabled_at=None), "enable", texts, _enable)
+
+    @admin.action(description=_("Revoke everything of selected clients"), permissions=["change"])
+    def revoke_everything(self, request: HttpRequest, queryset: QuerySet[Application]) -> HttpResponse | None:
+        """End all that clients were given; the clients themselves stay, and people may connect them again."""
+        texts = (
+            _("Revoke everything"),
+            _("Codes, tokens and connections of all people end, from the next call on, in every worker."),
+            _("The clients stay registered: people can connect them again, and are asked for consent."),
+        )
+        return self._confirmed(request, queryset, "revoke_everything", texts, _revoke_everything)
+
+    @admin.action(description=_("Forget selected clients"), permissions=["delete"])
+    def forget(self, request: HttpRequest, queryset: QuerySet[Application]) -> HttpResponse | None:
+        """Remove clients and all that they were given, as one that deletes its registration (RFC 7592 §2.3)."""
+        texts = (
+            _("Forget clients"),
+            _("Their registrations end with all that they were given. The audit trail keeps their names."),
+            _("This cannot be undone: a client that comes back must register anew, and its people must consent."),
+        )
+        return self._confirmed(request, queryset, "forget", texts, _forget)
+
+    def _confirmed(
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Application],
+        action: str,
+        texts: tuple[Any, Any, Any],
+        work: Callable[[Application, HttpRequest], None],
+    ) -> HttpResponse | None:
+        """Ask first; then do it, one client in a transaction."""
+        chosen_before = [int(key) for key in request.POST.get("chosen", "").split(",") if key.isdecimal()]
+        applications = Application.objects.filter(pk__in=queryset.values("pk")).order_by("pk")
+        if request.POST.get("confirmed") != "yes":
+            chosen = list(applications.only("pk", "name", "client_id"))
+            title, what, after = texts
+            context = {
+                **admin.site.each_context(request),
+                "title": title,
+                "opts": Application._meta,
+                "what": what,
+                "after": after,
+                "action": action,
+                "clients": chosen[:_SHOWN],
+                "more": max(len(chosen) - _SHOWN, 0),
+                # In one field, for there may be thousands; what has come since is not among them.
+                "chosen": ",".join(str(application.pk) for application in chosen),
+                "first": chosen[0].pk if chosen else "",
+                "ends": ends(applications) if action != "enable" else None,
+                "action_checkbox_name": ACTION_CHECKBOX_NAME,
+            }
+            return TemplateResponse(request, "authapp/admin/confirm_clients.html", context)
+        done = 0
+        for application in list(applications.filter(pk__in=chosen_before)):
+            in_transaction(lambda application=application: work(application, request))  # type: ignore[misc]
+            done += 1
+        self.message_user(request, _("Clients: %d.") % done)  # type: ignore[attr-defined]
+        return None
+
+
+def _disable(application: Application, request: HttpRequest) -> None:
+    Application.objects.filter(pk=application.pk).update(disabled_at=timezone.now())
+    audit.record(audit.Action.CLIENT_DISABLED, request.META, application=application, user=request.user)
+
+
+def _enable(application: Application, request: HttpRequest) -> None:
+    Application.objects.filter(pk=application.pk).update(disabled_at=None)
+    audit.record(audit.Action.CLIENT_ENABLED, request.META, application=application, user=request.user)
+
+
+def _revoke_everything(application: Application, request: HttpRequest) -> None:
+    """End all in the order of `authapp.connected_apps.end_connection`: connections, codes, families, other tokens."""
+    owned: dict[str, Any] = {"application": application}
+    list(Connection.objects.select_for_update(of=("self",)).filter(**owned).order_by("pk"))
+    get_grant_model().objects.filter(**owned).delete()
+    DeviceAuthorization.objects.filter(**owned).delete()
+    families.end_all(TokenFamily.objects.filter(**owned))
+    get_access_token_model().objects.filter(**owned, user__isnull=False).delete()
+    Connection.objects.filter(**owned).delete()
+    by = request.user.get_username()
+    audit.record(audit.Action.TOKEN_REVOKED, request.META, application=application, user=request.user, by=by)
+
+
+def _forget(application: Application, request: HttpRequest) -> None:
+    # Families before the client, in the order of a refresh: the other way round the two would wait for each other.
+    families.end_all(TokenFamily.objects.filter(application=application))
+    locked = Application.objects.select_for_update(of=("self",)).filter(pk=application.pk).first()
+    if locked is None:
+        return
+    by = request.user.get_username()
+    audit.record(audit.Action.CLIENT_DELETED, request.META, application=locked, user=request.user, by=by)
+    locked.delete()

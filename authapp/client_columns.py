@@ -1,0 +1,80 @@
+"""What the list of clients says of their use: people, live tokens, calls, when last; and who vouches for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
+from django.db.models.functions import Coalesce
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import localize
+from django.utils.translation import gettext_lazy as _
+from oauth2_provider.models import get_access_token_model
+
+from authapp import client_hosts, conf
+from authapp.models import Application, Connection
+
+
+class ClientColumns:
+    """The columns, for a ModelAdmin of clients."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Application]:
+        """Count people and live tokens for each row of a page, without joining the two."""
+        live = get_access_token_model().objects.filter(expires__gt=timezone.now())
+        queryset: QuerySet[Application] = super().get_queryset(request)  # type: ignore[misc]
+        return queryset.annotate(  # type: ignore[no-any-return]
+            people_count=_counted(Connection.objects.all()), live_tokens=_counted(live)
+        )
+
+    def get_changelist_instance(self, request: HttpRequest) -> Any:
+        """Ask once how the clients of a page are used."""
+        changes = super().get_changelist_instance(request)  # type: ignore[misc]
+        usage = conf.client_usage()
+        shown = list(changes.result_list)
+        used = usage([application.client_id for application in shown]) if usage is not None and shown else {}
+        for application in shown:
+            application.use = used.get(application.client_id)
+        changes.result_list = shown
+        return changes
+
+    def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
+        """Leave out what nobody counts."""
+        without = {"calls", "last_used"} if conf.client_usage() is None else set()
+        return tuple(name for name in super().get_list_display(request) if name not in without)  # type: ignore[misc]
+
+    @admin.display(description=_("people"), ordering="people_count")
+    def people(self, application: Any) -> int:
+        """Return how many people connected it."""
+        return int(application.people_count)
+
+    @admin.display(description=_("live tokens"), ordering="live_tokens")
+    def tokens(self, application: Any) -> int:
+        """Return how many access tokens have not expired."""
+        return int(application.live_tokens)
+
+    @admin.display(description=_("verified"), boolean=True)
+    def is_verified(self, application: Application) -> bool:
+        """Return whether all its redirects lead to the host that published its document."""
+        uris = application.registered_redirect_uris
+        return bool(uris) and all(client_hosts.is_verified(application, uri) for uri in uris)
+
+    @admin.display(description=_("calls"))
+    def calls(self, application: Any) -> str:
+        """Return how many calls of tools it made, and how many failed."""
+        use = application.use
+        if use is None:
+            return "0"
+        failed = _("%d failed") % use.failed_calls if use.failed_calls else ""
+        return f"{use.calls} ({failed})" if failed else str(use.calls)
+
+    @admin.display(description=_("last used"))
+    def last_used(self, application: Any) -> str:
+        """Return when its last call was."""
+        return "–" if application.use is None else str(localize(timezone.localtime(application.use.last_call_at)))
+
+
+def _counted(rows: QuerySet[Any]) -> Coalesce:
+    counts = rows.filter(application=OuterRef("pk")).order_by().values("application").annotate(count=Count("pk"))
+    return Coalesce(Subquery(counts.values("count"), output_field=IntegerField()), 0)
