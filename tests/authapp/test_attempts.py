@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -37,8 +37,10 @@ URL = "/admin/authapp/connectionattempt/"
 
 
 @pytest.fixture(autouse=True)
-def _nobody_was_seen() -> None:
+def _nobody_was_seen() -> Iterator[None]:
     attempts._seen_at.clear()
+    with override("en"):  # Django leaves the language of the last request active
+        yield
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -11,12 +12,22 @@ from django.contrib.auth.models import Permission
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
+from django.utils.translation import override
 
 from mcpapp.dashboard import dashboard
 from mcpapp.models import CallCount, ClientUsage, ConnectionUsage, Refusal
 from tests.oauth import browser
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _in_english() -> Iterator[None]:
+    """Django leaves the language of the last request active."""
+    with override("en"):
+        yield
+
+
 KINDS = ("callcount", "clientusage", "connectionusage", "refusal")
 
 
