@@ -90,5 +90,5 @@ async def test_from_the_pasted_url_to_a_tool_that_runs_as_the_person(
     form = {"client_id": client["client_id"], "token": renewed["refresh_token"]}
     assert (await endpoint.post(metadata["revocation_endpoint"], data=form)).status_code == 200
     with anyio.fail_after(1):  # PostgreSQL's notification is there milliseconds later (docs/decisions/0010)
-        while (await send(endpoint, renewed["access_token"], "tools/list", era=era)).status_code != 401:
+        while (await send(endpoint, renewed["access_token"], "tools/list", era=era)).status_code != 401:  # noqa: ASYNC110  (nobody tells)
             await anyio.sleep(0.005)
