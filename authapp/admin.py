@@ -103,7 +103,6 @@ class ApplicationAdmin(ClientColumns, ClientActions, ServicesAdmin, DOTApplicati
         "redirect_uris",
         "software_id",
         f"user__{USERNAME}",
-        f"connections__user__{USERNAME}",
     )
     search_help_text = _("Search by name, client ID, redirect URI, software ID or user name.")
     list_select_related = ("user",)
