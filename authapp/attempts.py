@@ -26,6 +26,7 @@ from django.utils import timezone
 
 from authapp import conf
 from authapp.models import Application, AuditEvent, ConnectionAttempt
+from authapp.oauthlib_core import basic_client_id
 from authapp.throttling import Bucket, address_group
 
 logger = logging.getLogger(__name__)
@@ -41,7 +42,6 @@ _STAGE_OF = {
     _Action.CLIENT_REGISTERED: "registered_at",
     _Action.CONSENT_GIVEN: "consented_at",
     _Action.CONSENT_REMEMBERED: "consented_at",
-    _Action.TOKEN_ISSUED: "token_issued_at",
 }
 _OUR_TOKEN = re.compile(r"star_[\w-]+")
 _SECRET = re.compile(rf"{_OUR_TOKEN.pattern}|(?=[\w-]*\d)(?=[\w-]*[a-z])(?=[\w-]*[A-Z])[\w-]{{30,}}")
@@ -93,7 +93,7 @@ def follow(event: AuditEvent, meta: Mapping[str, Any]) -> None:
         _write(meta, event.application, event.client_id, problem="consent_refused", user=event.user)
     elif event.action == _Action.TOKEN_ISSUED:
         _token_issued(event)
-    elif (stage := _STAGE_OF.get(_Action(event.action))) is not None and event.ip_address is not None:
+    elif (stage := _STAGE_OF.get(_Action(event.action))) is not None and meta:  # without a request a command did it
         _write(meta, event.application, event.client_id, stage, user=event.user)
 
 
@@ -102,7 +102,8 @@ def stopped(
 ) -> None:
     """Note why a request was refused; `problem` is one of `authapp.causes`.
 
-    What the request itself is answered is decided already.
+    What the request itself is answered is decided already. A client that is known after all is disabled, or did not
+    prove who it is.
     """
     if not conf.attempt_days():
         return
@@ -114,6 +115,8 @@ def stopped(
         known = client_id if application is not None else ""
         if client_id and not known:
             detail["client_id"] = client_id
+        if problem == "unknown_client" and application is not None:
+            problem = "client_disabled" if application.disabled_at is not None else "client_authentication"
         _write(request.META, application, known, problem=problem, user=user, detail=_bounded(detail))
 
 
@@ -137,11 +140,9 @@ def tokens_refused(request: HttpRequest, response: HttpResponse, told: Told) -> 
     except ValueError:
         return
     error = str(answer.get("error", ""))
-    client_id = request.POST.get("client_id") or _basic_client_id(request)
+    client_id = request.POST.get("client_id") or basic_client_id(request)
     if error == "invalid_client":
-        client = Application.objects.filter(client_id=client_id).first()
-        problem = "client_authentication" if client is not None else "unknown_client"
-        problem = "client_disabled" if client is not None and client.disabled_at else problem
+        problem = "unknown_client"
     elif error == "invalid_grant":
         is_refresh = request.POST.get("grant_type") == "refresh_token"
         problem = "refresh_refused" if is_refresh else (told.problem or "code_refused")
@@ -178,41 +179,48 @@ def hear_of(facts: Iterable[Any]) -> None:
     """
     if not conf.attempt_days():
         return
-    for fact in facts:
-        issued = ConnectionAttempt.objects.filter(token_issued_at__isnull=False, token_issued_at__lte=fact.at)
-        if fact.client_id:
-            mine = issued.filter(client_id=fact.client_id, was_retried=False)
-            mine = mine.filter(user_id=fact.user_key) if fact.user_key else mine
-            _hear_of_connection(mine, fact)
-        elif fact.kind == "refused" and fact.reason == "no_token" and fact.ip_address:
-            # The client that fetched a token comes without one: whatever is in between took it away.
-            unused = issued.filter(
-                client_address=fact.ip_address,
-                first_call_at=None,
-                was_retried=False,
-                token_issued_at__gt=fact.at - TOGETHER,
-            )
-            unused.update(problem="authorization_dropped", problem_at=fact.at, last_at=fact.at)
+    without_token: list[Any] = []
+    with transaction.atomic(using=router.db_for_write(ConnectionAttempt)):
+        for fact in facts:
+            if fact.client_id:
+                _hear_of_connection(fact)
+            elif fact.kind == "refused" and fact.reason == "no_token" and fact.ip_address:
+                without_token.append(fact)
+        if without_token:  # strangers make many of these: one statement for all
+            _hear_of_addresses({fact.ip_address for fact in without_token}, min(fact.at for fact in without_token))
 
 
-def _hear_of_connection(attempts: Any, fact: Any) -> None:
-    if fact.kind == "accepted":
-        attempts.filter(first_call_at=None).update(first_call_at=fact.at, last_at=fact.at)
-        attempts.filter(problem__in=_OF_THE_RESOURCE).update(problem="", problem_at=None)
-    elif fact.kind == "answered":
-        attempts.filter(healthy_at=None).update(healthy_at=fact.at, last_at=fact.at, problem="", problem_at=None)
+def _hear_of_connection(fact: Any) -> None:
+    attempts = ConnectionAttempt.objects.filter(
+        client_id=fact.client_id, was_retried=False, token_issued_at__isnull=False, token_issued_at__lte=fact.at
+    )
+    if fact.user_key:
+        attempts = attempts.filter(user_id=fact.user_key)
+    if fact.kind == "refused":
+        attempts.update(
+            problem=f"token_{fact.reason}", problem_at=fact.at, last_at=fact.at, detail={"detail": fact.detail[:255]}
+        )
     elif fact.kind == "failed":
         attempts.filter(healthy_at=None).update(
             problem="calls_fail", problem_at=fact.at, last_at=fact.at, detail={"reason": fact.reason}
         )
+    elif fact.kind == "accepted":
+        attempts.filter(first_call_at=None).update(first_call_at=fact.at, last_at=fact.at)
+        attempts.exclude(problem__in=("", "calls_fail")).update(problem="", problem_at=None)
     else:
-        recent = attempts.filter(last_at__gt=fact.at - timedelta(days=conf.attempt_days()))
-        recent.update(
-            problem=f"token_{fact.reason}", problem_at=fact.at, last_at=fact.at, detail={"detail": fact.detail[:255]}
-        )
+        attempts.filter(healthy_at=None).update(healthy_at=fact.at, last_at=fact.at)
+        attempts.exclude(problem="").update(problem="", problem_at=None)
 
 
-_OF_THE_RESOURCE = ("authorization_dropped", "token_unknown", "token_expired", "token_other_resource", "token_scopes")
+def _hear_of_addresses(addresses: set[str], at: Any) -> None:
+    """Note that clients which fetched tokens come without one: whatever is in between took it away."""
+    ConnectionAttempt.objects.filter(
+        client_address__in=addresses,
+        first_call_at=None,
+        was_retried=False,
+        token_issued_at__lte=at,
+        token_issued_at__gt=at - TOGETHER,
+    ).update(problem="authorization_dropped", problem_at=at, last_at=at)
 
 
 @contextmanager
@@ -238,6 +246,7 @@ def _is_new(address: str) -> bool:
 
 _seen_at: dict[str, float] = {}
 _SEEN_SECONDS = 600.0
+
 
 # --- The rows ----------------------------------------------------------------------------------------------------
 
@@ -304,7 +313,9 @@ def _find(client_id: str, address: str | None, user: Any, stage: str, problem: s
     found = list(_recent(ConnectionAttempt.objects.filter(client_id=client_id, was_retried=False))[:50])
     for attempt in found:
         is_mine = user is not None and attempt.user_id == user.pk
-        is_here = attempt.ip_address == address and (attempt.user_id is None or user is None or is_mine)
+        is_here = address in {attempt.ip_address, attempt.client_address} and (
+            attempt.user_id is None or user is None or is_mine
+        )
         # A client that registered itself, and whose browser has not come yet, is one installation.
         is_waiting = attempt.shown_at is None and attempt.token_issued_at is None
         # What is refused after tokens were issued is told of that attempt; a new request to sign in begins another.
@@ -338,12 +349,6 @@ def _may_begin(address: str | None) -> bool:
     except Exception:  # each cache has its own errors, which the limits on registering are loud about
         logger.debug("Attempts to connect are not followed: the cache does not work.", exc_info=True)
         return False
-
-
-def _basic_client_id(request: HttpRequest) -> str:
-    from authapp.oauthlib_core import basic_client_id  # which the audit trail comes before
-
-    return basic_client_id(request)
 
 
 def _sender(meta: Mapping[str, Any]) -> dict[str, Any]:

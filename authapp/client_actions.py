@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.contrib import admin
@@ -17,6 +18,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from oauth2_provider.models import get_access_token_model, get_grant_model
+from oauth2_provider.settings import oauth2_settings
 
 from authapp import audit, families
 from authapp.models import Application, Connection, DeviceAuthorization, TokenFamily
@@ -36,13 +38,29 @@ class Ends:
     codes: int
 
 
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """What is said of an action: before it what it does and what comes after, and at the end that it is done."""
+
+    title: Any
+    what: Any
+    after: Any
+    done: Any
+
+
+def access_tokens() -> QuerySet[Any]:
+    """Return the access tokens but those that only manage a registration (RFC 7592 §3): they open no tool."""
+    tokens: QuerySet[Any] = get_access_token_model().objects.exclude(scope=oauth2_settings.DCR_REGISTRATION_SCOPE)
+    return tokens
+
+
 def ends(applications: QuerySet[Application]) -> Ends:
     """Count what clients have now, and would lose."""
-    of_these = {"application__in": applications.values("pk")}
+    of_these: dict[str, Any] = {"application__in": applications.values("pk")}
     return Ends(
         people=Connection.objects.filter(**of_these).values("user").distinct().count(),
         logins=TokenFamily.objects.filter(**of_these, ended_at=None).count(),
-        access_tokens=get_access_token_model().objects.filter(**of_these, expires__gt=timezone.now()).count(),
+        access_tokens=access_tokens().filter(**of_these, expires__gt=timezone.now()).count(),
         codes=get_grant_model().objects.filter(**of_these, expires__gt=timezone.now()).count()
         + DeviceAuthorization.objects.filter(**of_these, expires_at__gt=timezone.now()).count(),
     )
@@ -72,40 +90,44 @@ class ClientActions:
     @admin.action(description=_("Disable selected clients"), permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Application]) -> HttpResponse | None:
         """End the access of clients; their rows and consents stay, so that they can be enabled again."""
-        texts = (
+        texts = Texts(
             _("Disable clients"),
             _("They get no more tokens, and those they have are refused from the next call on, in every worker."),
             _("Enabling them lets them back in with what they have, as far as it has not expired meanwhile."),
+            _("Disabled clients: %d."),
         )
         return self._confirmed(request, queryset.filter(disabled_at=None), "disable", texts, _disable)
 
     @admin.action(description=_("Enable selected clients"), permissions=["change"])
     def enable(self, request: HttpRequest, queryset: QuerySet[Application]) -> HttpResponse | None:
         """Let disabled clients back in."""
-        texts = (
+        texts = Texts(
             _("Enable clients"),
             _("They may get and use tokens again."),
             _("Nobody has to consent anew; tokens that have not expired work again at once."),
+            _("Enabled clients: %d."),
         )
         return self._confirmed(request, queryset.exclude(disabled_at=None), "enable", texts, _enable)
 
     @admin.action(description=_("Revoke everything of selected clients"), permissions=["change"])
     def revoke_everything(self, request: HttpRequest, queryset: QuerySet[Application]) -> HttpResponse | None:
         """End all that clients were given; the clients themselves stay, and people may connect them again."""
-        texts = (
+        texts = Texts(
             _("Revoke everything"),
             _("Codes, tokens and connections of all people end, from the next call on, in every worker."),
             _("The clients stay registered: people can connect them again, and are asked for consent."),
+            _("Clients that everything was revoked of: %d."),
         )
         return self._confirmed(request, queryset, "revoke_everything", texts, _revoke_everything)
 
     @admin.action(description=_("Forget selected clients"), permissions=["delete"])
     def forget(self, request: HttpRequest, queryset: QuerySet[Application]) -> HttpResponse | None:
         """Remove clients and all that they were given, as one that deletes its registration (RFC 7592 §2.3)."""
-        texts = (
+        texts = Texts(
             _("Forget clients"),
             _("Their registrations end with all that they were given. The audit trail keeps their names."),
             _("This cannot be undone: a client that comes back must register anew, and its people must consent."),
+            _("Forgotten clients: %d."),
         )
         return self._confirmed(request, queryset, "forget", texts, _forget)
 
@@ -114,7 +136,7 @@ class ClientActions:
         request: HttpRequest,
         queryset: QuerySet[Application],
         action: str,
-        texts: tuple[Any, Any, Any],
+        texts: Texts,
         work: Callable[[Application, HttpRequest], None],
     ) -> HttpResponse | None:
         """Ask first; then do it, one client in a transaction."""
@@ -122,13 +144,12 @@ class ClientActions:
         applications = Application.objects.filter(pk__in=queryset.values("pk")).order_by("pk")
         if request.POST.get("confirmed") != "yes":
             chosen = list(applications.only("pk", "name", "client_id"))
-            title, what, after = texts
             context = {
-                **admin.site.each_context(request),
-                "title": title,
+                **self.admin_site.each_context(request),  # type: ignore[attr-defined]
+                "title": texts.title,
                 "opts": Application._meta,
-                "what": what,
-                "after": after,
+                "what": texts.what,
+                "after": texts.after,
                 "action": action,
                 "clients": chosen[:_SHOWN],
                 "more": max(len(chosen) - _SHOWN, 0),
@@ -139,11 +160,10 @@ class ClientActions:
                 "action_checkbox_name": ACTION_CHECKBOX_NAME,
             }
             return TemplateResponse(request, "authapp/admin/confirm_clients.html", context)
-        done = 0
-        for application in list(applications.filter(pk__in=chosen_before)):
-            in_transaction(lambda application=application: work(application, request))  # type: ignore[misc]
-            done += 1
-        self.message_user(request, _("Clients: %d.") % done)  # type: ignore[attr-defined]
+        chosen = list(applications.filter(pk__in=chosen_before))
+        for application in chosen:
+            in_transaction(partial(work, application, request))
+        self.message_user(request, texts.done % len(chosen))  # type: ignore[attr-defined]
         return None
 
 
@@ -164,7 +184,7 @@ def _revoke_everything(application: Application, request: HttpRequest) -> None:
     get_grant_model().objects.filter(**owned).delete()
     DeviceAuthorization.objects.filter(**owned).delete()
     families.end_all(TokenFamily.objects.filter(**owned))
-    get_access_token_model().objects.filter(**owned, user__isnull=False).delete()
+    access_tokens().filter(**owned).delete()
     Connection.objects.filter(**owned).delete()
     by = request.user.get_username()
     audit.record(audit.Action.TOKEN_REVOKED, request.META, application=application, user=request.user, by=by)

@@ -12,9 +12,9 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.formats import localize
 from django.utils.translation import gettext_lazy as _
-from oauth2_provider.models import get_access_token_model
 
 from authapp import client_hosts, conf
+from authapp.client_actions import access_tokens
 from authapp.models import Application, Connection
 
 _USERNAME = get_user_model().USERNAME_FIELD
@@ -25,7 +25,7 @@ class ClientColumns:
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Application]:
         """Count people and live tokens for each row of a page, without joining the two."""
-        live = get_access_token_model().objects.filter(expires__gt=timezone.now())
+        live = access_tokens().filter(expires__gt=timezone.now())
         queryset: QuerySet[Application] = super().get_queryset(request)  # type: ignore[misc]
         return queryset.annotate(  # type: ignore[no-any-return]
             people_count=_counted(Connection.objects.all()), live_tokens=_counted(live)

@@ -22,15 +22,15 @@ from django.db.models import F
 
 from mcpapp import conf
 from mcpapp.identity import Identity
-from mcpapp.models import FINE, Refusal
+from mcpapp.models import FINE, Outcome, Refusal
 from mcpapp.request_headers import RequestHeaders
 
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 2.0
-MAXIMUM_WAITING = 500
+MAXIMUM_WAITING = 200
 """Kinds of refusals that are told apart between two writes; those of further callers are counted without the caller."""
-MAXIMUM_ROWS_IN_AN_HOUR = 2000
+MAXIMUM_ROWS_IN_AN_HOUR = 500
 """Rows that one process makes in an hour, for the same reason: anybody can send from many addresses."""
 MAXIMUM_EXPLAINED = 50
 """Tokens that are looked up between two writes to say why they were refused."""
@@ -126,11 +126,14 @@ class DoorLog:
         self._tell("accepted", identity)
 
     def answered(self, identity: Identity, outcome: str | None) -> None:
-        """Note how a call of a tool ended; of those that ended well the first with a token."""
+        """Note how a call of a tool ended; of those that ended well the first with a token.
+
+        One that its client cancelled or left, or that reached no tool, says nothing of the connection.
+        """
         if outcome in FINE:
             identity.once(self._tell_answered)
-        else:
-            self._tell("failed", identity, outcome or "")
+        elif outcome is not None and outcome != Outcome.CANCELLED:
+            self._tell("failed", identity, outcome)
 
     def _tell_answered(self, identity: Identity) -> None:
         self._tell("answered", identity)

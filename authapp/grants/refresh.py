@@ -13,7 +13,7 @@ from oauth2_provider.models import get_refresh_token_model, refresh_token_expire
 from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 
-from authapp import audit, conf, families
+from authapp import attempts, audit, conf, families
 from authapp.models import Application, Rotation
 
 logger = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ class RefreshGrant(OAuth2Validator):
         if connection.features.has_select_for_update:
             # Another request may have held the lock. (Where there are no row locks, this transaction came first.)
             token = _find_refresh_token(refresh_token, client)
+        if token is not None:
+            attempts.tell(request.headers, "refresh_refused", token.user)
         if token is None or family is None or not families.is_alive(family) or not token.user.is_active:
             return False
         if token.revoked is None:

@@ -17,7 +17,7 @@ from django.utils import timezone
 from django.utils.translation import override
 
 from authapp import attempts, causes
-from authapp.models import Application, ConnectionAttempt
+from authapp.models import Application, ConnectionAttempt, TokenFamily
 from mcpapp.door_log import Fact
 from tests.oauth import (
     PKCE,
@@ -142,6 +142,12 @@ def disabled_client(alice: Any) -> None:
     assert redeem(client["client_id"], code, pkce).status_code == 401
 
 
+def disabled_before_it_asks(alice: Any) -> None:
+    client = registered()
+    Application.objects.update(disabled_at=timezone.now())
+    browser().get(authorization_url(client["client_id"], PKCE()))
+
+
 def never_fetches(alice: Any) -> None:
     browser(alice).get(authorization_url(registered()["client_id"], pkce := PKCE()))
     authorize(alice, Application.objects.get().client_id, pkce)
@@ -221,6 +227,7 @@ STUCK: list[tuple[Callable[[Any], None], str]] = [
     (nobody_answers, "did not answer on the consent page"),
     (says_no, "The person said no"),
     (disabled_client, "The client is disabled"),
+    (disabled_before_it_asks, "The client is disabled"),
     (never_fetches, "never fetched its tokens: the browser could not reach"),
     (other_verifier, "the PKCE verifier does not fit"),
     (code_too_old, "the code had expired"),
@@ -278,6 +285,41 @@ def test_a_new_try_makes_the_one_before_it_history(alice: Any) -> None:
     first, second = ConnectionAttempt.objects.order_by("pk")
     assert causes.cause_of(first).state == "retried"
     assert second.token_issued_at is not None
+
+
+def test_a_refusal_at_the_clients_own_address_is_told_of_the_attempt_of_its_person(alice: Any, bob: Any) -> None:
+    """A client on the web fetches tokens from its own servers, the browser is elsewhere, and many people use it."""
+    client, tokens = connected(alice)
+    connected(bob, client)
+    ConnectionAttempt.objects.update(ip_address="198.51.100.7", client_address="203.0.113.5")
+    attempts.hear_of([fact("accepted", client, alice), fact("answered", client, alice)])
+    TokenFamily.objects.filter(user=alice).update(ended_at=timezone.now())
+    assert refresh(client["client_id"], tokens["refresh_token"]).status_code == 400
+    assert ConnectionAttempt.objects.get(user=alice).problem == "refresh_refused"
+    assert ConnectionAttempt.objects.get(user=bob).problem == ""
+    attempts.hear_of([fact("answered", client, alice)])
+    assert ConnectionAttempt.objects.get(user=alice).problem == "", "another login of theirs works"
+
+
+def test_many_calls_without_a_token_cost_one_statement(alice: Any) -> None:
+    connected(alice)
+    now = timezone.now()
+    facts = [Fact("refused", now, ip_address=f"198.51.100.{number}", reason="no_token") for number in range(200)]
+    with CaptureQueriesContext(connection) as captured:
+        attempts.hear_of(facts)
+    assert len([query for query in captured if "UPDATE" in query["sql"]]) == 1
+    assert not the_attempt().problem
+    attempts.hear_of([*facts, Fact("refused", timezone.now(), ip_address="127.0.0.1", reason="no_token")][-1:])
+    assert the_attempt().problem == "authorization_dropped"
+
+
+def test_behind_a_socket_without_addresses_attempts_are_followed_too(alice: Any) -> None:
+    client = registered()
+    person = browser(alice)
+    url = authorization_url(client["client_id"], PKCE())
+    person.get(url, REMOTE_ADDR="")
+    person.post(url, {"allow": "true"}, REMOTE_ADDR="")
+    assert the_attempt().consented_at is not None
 
 
 def test_two_people_with_one_client_have_an_attempt_each(alice: Any, bob: Any) -> None:

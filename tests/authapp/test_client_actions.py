@@ -48,7 +48,7 @@ def test_the_page_says_what_disabling_ends_and_until_then_nothing_ends(owner: Cl
         "in every worker",
         "People who connected them 2",
         "Logins that are alive 2",
-        "Access tokens that have not expired 3",  # one of them manages the registration
+        "Access tokens that have not expired 2",
         "Codes that wait to be redeemed 1",
     ):
         assert words in text
@@ -78,6 +78,26 @@ def test_revoking_everything_ends_all_but_the_client(owner: Client, alice: Any, 
     assert works(untouched["access_token"])
     _, again = connected(alice, client)
     assert works(again["access_token"])
+
+
+def test_what_is_revoked_of_a_service_are_its_tokens_too(owner: Client, alice: Any) -> None:
+    service = Application.objects.create(name="Service", client_type="confidential", redirect_uris="")
+    tokens = get_access_token_model().objects
+    later = timezone.now() + timedelta(hours=1)
+    tokens.create(application=service, user=None, scope="mcp:tools", expires=later, token_checksum="1" * 64)
+    other, _ = connected(alice)
+    confirmed(owner, "revoke_everything", selected(service))
+    assert not tokens.filter(application=service).exists()
+    assert tokens.filter(application__client_id=other["client_id"], user=alice).exists()
+
+
+def test_revoking_leaves_a_client_the_way_to_manage_its_registration(owner: Client, alice: Any) -> None:
+    client, _ = connected(alice)
+    confirmed(owner, "revoke_everything", selected(Application.objects.get()))
+    managed = browser().get(
+        client["registration_client_uri"], headers={"authorization": f"Bearer {client['registration_access_token']}"}
+    )
+    assert managed.status_code == 200
 
 
 def test_a_client_that_is_forgotten_is_gone_with_all_it_had(owner: Client, alice: Any) -> None:
@@ -182,7 +202,7 @@ def test_the_list_says_who_uses_a_client_and_how(owner: Client, alice: Any, bob:
     page = owner.get(LIST)
     rows = {application.client_id: application for application in page.context["cl"].result_list}
     used = rows[client["client_id"]]
-    assert (used.people_count, used.live_tokens, used.use.calls, used.use.failed_calls) == (2, 3, 12, 2)
+    assert (used.people_count, used.live_tokens, used.use.calls, used.use.failed_calls) == (2, 2, 12, 2)
     assert rows[unused["client_id"]].use is None
     assert "12 (2 failed)" in page.content.decode()
     settings.AUTHAPP = {**settings.AUTHAPP, "CLIENT_USAGE": ""}
