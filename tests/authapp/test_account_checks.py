@@ -17,6 +17,7 @@ from oauth2_provider.models import get_access_token_model, get_refresh_token_mod
 from authapp import account_checks
 from authapp.models import AccountCheck, Application, AuditEvent, TokenFamily
 from tests.devices import asked, decide, device_client, device_connected, poll
+from tests.mcpapp.helpers import is_refused
 from tests.oauth import PKCE, answer, authorization_url, authorize, browser, connected, redeem, refresh, registered
 
 pytestmark = pytest.mark.django_db
@@ -117,7 +118,7 @@ async def test_the_access_tokens_end_with_the_account_and_not_at_their_hour(
     assert (await endpoint.post("/star", json=body, headers=headers)).status_code == 200
     checked["answer"] = False
     await sync_to_async(refresh)(client["client_id"], tokens["refresh_token"])
-    assert (await endpoint.post("/star", json=body, headers=headers)).status_code == 401
+    assert await is_refused(endpoint, tokens["access_token"])
 
 
 def test_while_the_provider_is_away_clients_go_on_for_the_grace_and_then_wait(

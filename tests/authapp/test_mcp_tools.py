@@ -9,7 +9,7 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from authapp.models import Application, AuditEvent, Connection
-from tests.mcpapp.helpers import call, make_token, send
+from tests.mcpapp.helpers import call, is_refused, make_token
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +42,7 @@ async def test_a_person_disconnects_the_app_that_asks_and_its_token_ends_at_once
     token, connection = await sync_to_async(connect)(alice)
     result = await call(endpoint, token, "disconnect-app", connection_id=connection.pk)
     assert result["content"][0]["text"] == "Tester is disconnected."
-    assert (await send(endpoint, token, "tools/list")).status_code == 401
+    assert await is_refused(endpoint, token)
     event = await AuditEvent.objects.aget(action=AuditEvent.Action.DISCONNECTED)
     assert (event.username, event.detail["by"]) == ("alice", "alice")
 
