@@ -41,6 +41,7 @@ from authapp.models import (
     TrustedIssuer,
 )
 from authapp.redirect_uris import destination
+from authapp.see_as_admin import SeeAs
 from authapp.services_admin import ServicesAdmin
 from authapp.tokens_admin import AccessTokenAdmin, GrantAdmin, RefreshTokenAdmin
 
@@ -171,7 +172,7 @@ class ApplicationAdmin(ClientColumns, ClientActions, ServicesAdmin, DOTApplicati
 
 
 @admin.register(Connection)
-class ConnectionAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ConnectionAdmin(SeeAs, admin.ModelAdmin):  # type: ignore[type-arg]
     """Who connected which client."""
 
     list_display = ("pk", "user_link", "application_link", "scope", "created_at", "authorized_at")

@@ -39,6 +39,10 @@ def _setting(name: str, default: Any) -> Any:
     return getattr(settings, "AUTHAPP", {}).get(name, default)
 
 
+def _imported(path: str) -> Callable[..., Any] | None:  # what is named, None if nothing is
+    return import_string(path) if path else None
+
+
 def grant_types() -> tuple[str, ...]:
     """Return the grants that the settings give the token endpoint (RFC 8414 §2); trusted issuers add one."""
     return (*supported_grant_types(), *(("client_credentials",) if client_credentials() else ()))
@@ -88,20 +92,22 @@ def tool_catalog() -> Callable[[Any, Collection[str], str], Sequence[Any]] | Non
     It takes the user, scopes and the resource. Each tool has `name`, `title`, `description`, `effect` ("read", "write"
     or "destructive") and `scopes`, all of which it needs.
     """
-    path = _setting("TOOL_CATALOG", "")
-    return import_string(path) if path else None
+    return _imported(_setting("TOOL_CATALOG", ""))
 
 
 def connection_usage() -> Callable[[Collection[int]], Mapping[int, Any]] | None:
     """Return what tells how connections are used (`calls`, `last_call_at`), by their ids; None if nothing does."""
-    path = _setting("CONNECTION_USAGE", "")
-    return import_string(path) if path else None
+    return _imported(_setting("CONNECTION_USAGE", ""))
 
 
 def client_usage() -> Callable[[Collection[str]], Mapping[str, Any]] | None:
     """Return what tells how clients are used (`calls`, `failed_calls`, `last_call_at`), by client ID, if anything."""
-    path = _setting("CLIENT_USAGE", "")
-    return import_string(path) if path else None
+    return _imported(_setting("CLIENT_USAGE", ""))
+
+
+def see_as() -> Callable[[Any, str, str, Collection[str]], Any] | None:
+    """Return what tells what a client is answered: of a user, its ID, its name and scopes (`authapp.see_as_admin`)."""
+    return _imported(_setting("SEE_AS", ""))
 
 
 def notify_new_connections() -> bool:
@@ -269,8 +275,7 @@ def asserted_token_seconds() -> int:
 
 def account_check() -> Callable[[Any], bool | None] | None:
     """Return what says whether a user's account still counts where it comes from (None: not known now), if anything."""
-    path = _setting("ACCOUNT_CHECK", "")
-    return import_string(path) if path else None
+    return _imported(_setting("ACCOUNT_CHECK", ""))
 
 
 def account_check_seconds() -> int:
@@ -295,9 +300,7 @@ def consent_remembered_seconds() -> int:
 
 def authenticated_at() -> Callable[[HttpRequest], float | None]:
     """Return the callable that says when the person proved who they are, in Unix seconds; None when it is not known."""
-    path = _setting("AUTHENTICATED_AT", "")
-    found: Callable[[HttpRequest], float | None] = import_string(path) if path else lambda request: None
-    return found
+    return _imported(_setting("AUTHENTICATED_AT", "")) or (lambda request: None)
 
 
 def reauthenticate_url() -> str:

@@ -75,6 +75,18 @@ class ConsentView(AuthorizationView):
             return None
         return view.application
 
+    @classmethod
+    def page_for(cls, request: HttpRequest) -> str:
+        """Return the page that the `user` of a sound request is shown, remembered or not; nothing is noted of it.
+
+        Raises:
+            OAuthToolkitError: the request is not sound.
+        """
+        view = cls()
+        view.setup(request)
+        view._authorization = view._check(request)
+        return str(view.render_to_response(view.get_context_data(form=None)).render().content.decode())
+
     def validate_authorization_request(self, request: HttpRequest) -> tuple[list[str], dict[str, Any]]:
         """Return what `dispatch` has checked (DOT asks again in several places)."""
         return self._authorization

@@ -11,7 +11,7 @@ import environ
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
-from config import environment, logs
+from config import environment, logs, seams
 from config.entra import settings as entra
 from config.environment import read
 from config.security import CONTENT_SECURITY_POLICY, SILENCED_SYSTEM_CHECKS, cookies, second_factors  # noqa: F401
@@ -308,9 +308,7 @@ AUTHAPP = {
     ),
     "AUTHENTICATED_AT": "config.accounts.authenticated_at",
     "REAUTHENTICATE_URL": "account_reauthenticate",
-    "TOOL_CATALOG": "mcpapp.catalog.tools_for",
-    "CONNECTION_USAGE": "mcpapp.usage.of_connections",
-    "CLIENT_USAGE": "mcpapp.usage.of_clients",
+    **seams.AUTHAPP,
     "NOTIFY_NEW_CONNECTIONS": MAIL_IS_CONFIGURED
     and environment.boolean(env.str("NOTIFY_NEW_CONNECTIONS", default="true"), "NOTIFY_NEW_CONNECTIONS"),
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
@@ -364,10 +362,7 @@ MCPAPP = {
     ],
     "TOKEN_ISSUERS": TOKEN_ISSUERS,
     "TOKEN_ISSUERS_FIRST": environment.boolean(env.str("TOKEN_ISSUERS_FIRST", default="false"), "TOKEN_ISSUERS_FIRST"),
-    "CONNECTION_STATUS": "authapp.connected_apps.status_of",
-    "CONNECTION_FACTS": "authapp.attempts.hear_of",
-    "ISSUER_USER": "authapp.issuer_people.find_person",
-    "TOKEN_CHANGES": "authapp.changes.open_feed",
+    **seams.MCPAPP,
     "SCOPES_SUPPORTED": ["mcp:tools", "mcp:write"],
     "DEFAULT_SCOPES": ["mcp:tools"],
     "IMPLIED_SCOPES": IMPLIED_SCOPES,

@@ -187,7 +187,7 @@ class Server(MCPServer[Any]):
             UnexpectedToolError: it crashed.
         """
         try:
-            await _admit(self._catalog.tools.get(name), ToolError)
+            await admit(self._catalog.tools.get(name), ToolError)
             result = require_rounds(await super().call_tool(name, arguments, context), context)
         except BaseException as error:
             tell_error(error)
@@ -202,7 +202,7 @@ class Server(MCPServer[Any]):
             MCPError: the caller may not.
             ResourceError: there is none, or it failed.
         """
-        await _admit(self._catalog.resource_at(str(uri)), _protocol_error)
+        await admit(self._catalog.resource_at(str(uri)), _protocol_error)
         return require_rounds(await super().read_resource(uri, context), context)
 
     async def _can_read(self, uri: str, ctx: ServerRequestContext[Any, Any]) -> bool:
@@ -227,7 +227,7 @@ class Server(MCPServer[Any]):
         Raises:
             MCPError: the caller may not, there is none, arguments are missing, or it failed.
         """
-        await _admit(self._catalog.prompts.get(name), _protocol_error)
+        await admit(self._catalog.prompts.get(name), _protocol_error)
         try:
             return require_rounds(await super().get_prompt(name, arguments, context), context)
         except ValueError as error:  # the SDK's; older clients would get no JSON-RPC code for it
@@ -277,14 +277,14 @@ class Server(MCPServer[Any]):
         return [one for one, decision in zip(listed, decisions, strict=True) if decision in shown]
 
 
-def build_server(catalog: Catalog, verifier: Verifier | None = None) -> Server:
+def build_server(catalog: Catalog, verifier: Verifier | None = None, kind: type[Server] = Server) -> Server:
     """Return an MCP server that serves what is declared; one for each event loop it runs on.
 
     The verifier is asked for how long a stream may stay open; without one that keeps anything, tokens are looked up.
     """
     # Which tools there are depends on who asks, so no list may be handed to another (MCP caching, `cacheScope`).
     hint = CacheHint(ttl_ms=conf.list_ttl_seconds() * 1000, scope="private")
-    return Server(
+    return kind(
         catalog,
         verifier or Verifier(),
         name=conf.server_name(),
@@ -322,13 +322,13 @@ def _guarded(definition: Definition, failure: Callable[[str], Exception]) -> Cal
     @functools.wraps(run)
     async def guarded(*args: Any, **kwargs: Any) -> Any:
         if _admitted.get() is not definition:
-            await _admit(definition, failure)
+            await admit(definition, failure)
         return await run(*args, **kwargs)
 
     return guarded
 
 
-async def _admit(definition: Definition | None, failure: Callable[[str], Exception]) -> None:
+async def admit(definition: Definition | None, failure: Callable[[str], Exception]) -> None:
     """Raise what a caller is told who may not use something; what is not declared here does not exist for the SDK."""
     if definition is None:
         return
@@ -357,7 +357,7 @@ async def _admit_existing(definition: Definition | None) -> None:
     """Raise what a caller is told who may not use something, or names what does not exist."""
     if definition is None:
         raise _protocol_error(_("There is no such thing."))
-    await _admit(definition, _protocol_error)
+    await admit(definition, _protocol_error)
 
 
 def _protocol_error(text: str) -> MCPError:

@@ -32,6 +32,7 @@ class Connection(models.Model):
     class Meta:
         verbose_name = _("connection")
         verbose_name_plural = _("connections")
+        permissions = [("see_as", "Can see what a client is answered for a person")]
         constraints = [
             models.UniqueConstraint(fields=["user", "application"], name="one_connection_per_user_and_client")
         ]

@@ -144,3 +144,25 @@ def test_the_policy_of_the_site_holds_on_these_pages(opened: Open, connecting: C
     assert page.locator(".mcp-dashboard").count() == 1
     page.goto(ATTEMPTS)
     assert page.locator(".funnel").count() == 1
+
+
+def test_what_a_person_is_shown_is_seen_as_that_person(opened: Open, connecting: Connecting) -> None:
+    use_the_site(opened, connecting)
+    page = opened("/admin/authapp/connection/", signed_in="admin", bypass_csp=True, reduced_motion="reduce")
+    page.locator("#result_list tbody tr th a").first.click()
+    page.get_by_role("link", name="See as").click()
+    assert page.locator(".select2-selection__rendered").all_inner_texts()[0].endswith("demo")
+    page.get_by_label("mcp:write").uncheck()
+    page.get_by_role("button", name="See as").click()
+    row = page.get_by_role("row").filter(has_text="disconnect-app")
+    assert "Scopes that are not granted: mcp:write" in row.inner_text()
+    row.locator("summary").click()
+    assert 'WWW-Authenticate: Bearer error="insufficient_scope"' in row.inner_text()
+    frame = page.frame_locator("iframe")
+    assert "Connect Works to Star?" in frame.locator("h1").inner_text()
+    assert frame.locator("main").evaluate("main => getComputedStyle(main).fontFamily") != "", "its style is loaded"
+    frame.get_by_role("button", name="Allow", exact=True).click()  # nothing: forms are shut in
+    assert page.get_by_role("heading", name="See as").is_visible()
+    look(page, ".see-as")
+    page.goto("/admin/authapp/auditevent/")
+    assert "looked at what a person sees" in page.locator("#result_list tbody tr").first.inner_text()
