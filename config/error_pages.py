@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from collections.abc import Callable
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
 from django.views import csrf, defaults
+
+from config import unavailable
 
 
 def _kept_nowhere(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
@@ -30,5 +33,14 @@ def _kept_nowhere(view: Callable[..., HttpResponse]) -> Callable[..., HttpRespon
 bad_request = _kept_nowhere(inspect.unwrap(defaults.bad_request))
 permission_denied = _kept_nowhere(inspect.unwrap(defaults.permission_denied))
 page_not_found = _kept_nowhere(inspect.unwrap(defaults.page_not_found))
-server_error = _kept_nowhere(inspect.unwrap(defaults.server_error))
+
+
+@_kept_nowhere
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Say that the fault is here; or that the database is away, where that happened outside of any view."""
+    if isinstance(sys.exc_info()[1], unavailable.DATABASE_AWAY):
+        return unavailable.answer(request)
+    return inspect.unwrap(defaults.server_error)(request)
+
+
 csrf_failure = _kept_nowhere(csrf.csrf_failure)

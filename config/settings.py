@@ -83,6 +83,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "config.middleware.one_public_address",
     "config.middleware.plain_input",
+    "config.unavailable.DatabaseAway",
     "django.middleware.security.SecurityMiddleware",
     "config.middleware.allow_sign_in_in_a_popup",
     "whitenoise.middleware.WhiteNoiseMiddleware",

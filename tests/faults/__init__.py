@@ -1,0 +1,1 @@
+"""What clients see, and what is kept, when something breaks in the middle of it."""
