@@ -164,6 +164,9 @@ class Bucket:
         full_at = cache.get(self.key)
         if full_at is None:
             cache.add(self.key, now, timeout=lifetime)
+        elif full_at > now + 2 * most:
+            # Nothing takes that much: the clock was set back, and nobody shall wait for it to come there again.
+            cache.set(self.key, now, timeout=lifetime)
         elif full_at + self.interval > now + most:
             return int(full_at + self.interval - now - most)  # most answers during a flood: nothing is written
         elif full_at < now:
