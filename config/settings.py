@@ -226,7 +226,6 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 MCP_PATH = "/" + env.str("MCP_PATH", default="/star").strip("/")
 RESOURCES = [url + MCP_PATH for url in PUBLIC_URLS]
-
 OPENID_CONNECT = environment.boolean(env.str("OPENID_CONNECT", default="true"), "OPENID_CONNECT")
 
 SCOPES = {
@@ -311,6 +310,7 @@ AUTHAPP = {
     "TOOL_CATALOG": "mcpapp.catalog.tools_for",
     "CONNECTION_USAGE": "mcpapp.usage.of_connections",
     "CLIENT_USAGE": "mcpapp.usage.of_clients",
+    "CALLS_URL": "mcpapp.calls_filters.url_of_calls",
     "NOTIFY_NEW_CONNECTIONS": MAIL_IS_CONFIGURED
     and environment.boolean(env.str("NOTIFY_NEW_CONNECTIONS", default="true"), "NOTIFY_NEW_CONNECTIONS"),
     "SIGN_UP_URL": "account_signup" if ALLOW_SIGNUP else "",
