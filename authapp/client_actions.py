@@ -146,7 +146,7 @@ class ClientActions:
                 ends=ends(applications) if action != "enable" else (),
             )
             return confirmation.ask(self, request, action, question)
-        chosen = list(applications.filter(pk__in=confirmation.numbers(chosen_before)))
+        chosen = list(applications.filter(pk__in=confirmation.primary_keys(Application, chosen_before)))
         for application in chosen:
             in_transaction(partial(work, application, request))
         self.message_user(request, texts.done % len(chosen))  # type: ignore[attr-defined]

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.core.exceptions import ValidationError
+from django.db.models import Model
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -21,7 +24,7 @@ MAXIMUM = 10_000
 """How many rows one action is for at most."""
 _SHOWN = 20
 """How many names a confirmation has."""
-_KEY = re.compile(r"[0-9]{1,18}|[0-9a-f-]{36}", re.ASCII)
+_KEY = re.compile(r"[0-9]{1,18}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +54,13 @@ def confirmed(request: HttpRequest) -> list[str] | None:
     return [key for key in keys if _KEY.fullmatch(key)]
 
 
-def numbers(keys: list[str]) -> list[int]:
-    """Return the keys that are primary keys."""
-    return [int(key) for key in keys if key.isdecimal()]
+def primary_keys(model: type[Model], keys: list[str]) -> list[Any]:
+    """Return the keys that are primary keys of a model."""
+    found = []
+    for key in keys:
+        with suppress(ValidationError):
+            found.append(model._meta.pk.to_python(key))
+    return found
 
 
 def is_too_much(model_admin: Any, request: HttpRequest, chosen: Sequence[Any]) -> bool:
