@@ -119,10 +119,9 @@ class IdentityCredentialAdmin(NothingSecretLookedFor, _OnlyLookedAt):
         """Let it go with its identity, whose own page asks this too; here there is no way to delete it."""
         return bool(request.user.has_perm("authapp.delete_linkedidentity"))
 
-    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def render_change_form(self, request: HttpRequest, context: Any, *args: Any, **kwargs: Any) -> HttpResponse:
         """Show no button that deletes."""
-        kwargs["extra_context"] = {**(kwargs.get("extra_context") or {}), "show_delete": False}
-        return super().changeform_view(request, *args, **kwargs)
+        return super().render_change_form(request, {**context, "show_delete": False}, *args, **kwargs)
 
     def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
         """Refuse.
