@@ -212,17 +212,19 @@ class ConnectionAdmin(PageFacts, admin.ModelAdmin):  # type: ignore[type-arg]
 def ends(connections: list[Connection]) -> list[tuple[Any, int]]:
     """Count what connections have now, and would lose."""
     now = timezone.now()
-    pair = Connection.objects.filter(
-        pk__in=[connection.pk for connection in connections], user=OuterRef("user"), application=OuterRef("application")
-    )
-    codes = get_grant_model().objects.filter(Exists(pair), expires__gt=now).count()
-    codes += DeviceAuthorization.objects.filter(Exists(pair), expires_at__gt=now).count()
-    access_tokens = get_access_token_model().objects.filter(Exists(pair), expires__gt=now).count()
+    these = Connection.objects.filter(pk__in=[connection.pk for connection in connections])
+    # By the person first, for which each table has an index, and of those by the client too.
+    pair = Exists(these.filter(user=OuterRef("user"), application=OuterRef("application")))
+    of_people: dict[str, Any] = {"user__in": these.values("user")}
+    codes = get_grant_model().objects.filter(pair, **of_people, expires__gt=now).count()
+    codes += DeviceAuthorization.objects.filter(pair, **of_people, expires_at__gt=now).count()
+    access_tokens = get_access_token_model().objects.filter(pair, **of_people, expires__gt=now).count()
+    logins = TokenFamily.objects.filter(pair, **of_people, ended_at=None).count()
     return [
         (_("Connections"), len(connections)),
         (_("People"), len({connection.user_id for connection in connections})),
         (_("Clients"), len({connection.application_id for connection in connections})),
-        (_("Logins that are alive"), TokenFamily.objects.filter(Exists(pair), ended_at=None).count()),
+        (_("Logins that are alive"), logins),
         (_("Access tokens that have not expired"), access_tokens),
         (_("Codes that wait to be redeemed"), codes),
     ]
