@@ -46,6 +46,7 @@ class AccountCheckAdmin(_OnlyLookedAt):
     """What the site was told of people's accounts, and when it asks again."""
 
     list_display = ("user_link", "next_at", "unknown_since", "ended_at")
+    list_display_links = ("next_at",)
     list_filter = (
         *(("ended_at", admin.EmptyFieldListFilter), ("unknown_since", admin.EmptyFieldListFilter)),
         admin_links.OfPerson,
@@ -100,6 +101,7 @@ class IdentityCredentialAdmin(NothingSecretLookedFor, _OnlyLookedAt):
     """Of which identities the site can ask the provider; never what with."""
 
     list_display = ("person", "issuer", "subject", "kept_at")
+    list_display_links = ("subject",)
     list_filter = ("kept_at",)
     list_select_related = ("identity__user",)
     search_fields = ("identity__subject", "identity__issuer", f"identity__user__{_USERNAME}")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from bs4 import BeautifulSoup
 from django.contrib.auth import get_user_model
 from django.test import Client
 from django.utils import timezone
@@ -69,6 +70,8 @@ def test_the_lists_ask_as_often_for_sixty_as_for_two(owner: Client, address: str
     few = queries(owner, address)
     fill(58)
     assert queries(owner, address) == few
+    cells = BeautifulSoup(owner.get(address).content, "html.parser").select("#result_list tbody tr:first-child > *")
+    assert [len(cell.select("a")) for cell in cells if cell.select("a")] == [1, 1], "to the person, and to the page"
     assert len(owner.get(address).context["cl"].result_list) == 60
 
 

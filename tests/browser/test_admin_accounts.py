@@ -50,7 +50,7 @@ def test_checks_and_credentials_are_seen_and_a_check_is_forgotten(
     tokens = client.tokens()
     page = opened("/admin/authapp/identitycredential/", signed_in="admin", bypass_csp=True, reduced_motion="reduce")
     assert "alice" in page.inner_text("#result_list")
-    page.locator("#result_list th a").first.click()
+    page.locator("#result_list tbody .field-subject a").click()
     page.wait_for_selector("#identitycredential_form")
     assert f"{provider.url}/{TENANT}/v2.0" in page.content()
     assert page.get_by_role("link", name="Delete", exact=True).count() == 0
