@@ -10,11 +10,12 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import IntegrityError, connection
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
 from oauth2_provider.models import get_access_token_model, get_refresh_token_model
@@ -73,6 +74,26 @@ def must_sign_in_anew(request: HttpRequest) -> bool:
 def ended_since(user: Any, moment: datetime) -> bool:
     """Return whether a person's account has ended since they said yes to something."""
     return conf.account_check() is not None and AccountCheck.objects.filter(user=user, ended_at__gte=moment).exists()
+
+
+def forgettable(checks: QuerySet[AccountCheck] | None = None) -> QuerySet[AccountCheck]:
+    """Return the checks that may be deleted: without them somebody is asked about sooner, and that is all.
+
+    Of an account that ended or was lost sight of the row is what keeps it out; one that is due, or that somebody is
+    asking about, is where the answer goes.
+    """
+    rows = AccountCheck.objects.all() if checks is None else checks
+    return rows.filter(ended_at=None, unknown_since=None, next_at__gt=_next(CLAIM_SECONDS))
+
+
+def forget(keys: Collection[Any]) -> int:
+    """Delete of some checks those that may be deleted; return how many."""
+
+    def work() -> int:
+        locked = forgettable().filter(pk__in=keys).order_by("pk").select_for_update()
+        return AccountCheck.objects.filter(pk__in=[check.pk for check in locked]).delete()[0]
+
+    return transactions.in_transaction(work)
 
 
 def _next(seconds: int | None = None) -> datetime:

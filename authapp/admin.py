@@ -11,7 +11,6 @@ from typing import Any
 from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.contrib.auth.admin import UserAdmin
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from oauth2_provider.admin import ApplicationAdmin as DOTApplicationAdmin
@@ -22,26 +21,29 @@ from oauth2_provider.models import (
     get_refresh_token_model,
 )
 
-from authapp.admin_display import link
+from authapp import admin_links
+from authapp.accounts_admin import AccountCheckAdmin, IdentityCredentialAdmin
+from authapp.admin_display import NothingSecretLookedFor, link
 from authapp.attempts_admin import ConnectionAttemptAdmin
 from authapp.client_actions import ClientActions
 from authapp.client_columns import ClientColumns
 from authapp.client_hosts_admin import ClientHostRuleAdmin
-from authapp.connected_apps import end_connection
+from authapp.connections_admin import ConnectionAdmin, ConnectionInline
 from authapp.device_admin import DeviceAuthorizationAdmin
 from authapp.issuers_admin import LinkedIdentityAdmin, TrustedIssuerAdmin
 from authapp.models import (
+    AccountCheck,
     Application,
     AuditEvent,
     ClientHostRule,
     Connection,
     ConnectionAttempt,
     DeviceAuthorization,
+    IdentityCredential,
     LinkedIdentity,
     TrustedIssuer,
 )
 from authapp.redirect_uris import destination
-from authapp.see_as_admin import SeeAs
 from authapp.services_admin import ServicesAdmin
 from authapp.tokens_admin import AccessTokenAdmin, GrantAdmin, RefreshTokenAdmin
 
@@ -49,32 +51,7 @@ USERNAME = get_user_model().USERNAME_FIELD
 REGISTERED = (*Application.AS_REGISTERED, "cimd_expires_at")
 
 
-class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]
-    """The people who connected a client, or the clients a person connected."""
-
-    model = Connection
-    extra = 0
-    can_delete = False
-    show_change_link = True
-    fields = readonly_fields = ("other_side", "scope", "resource", "created_at", "authorized_at")
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only consent makes a connection."""
-        return False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Connection]:
-        """Load both sides at once."""
-        return super().get_queryset(request).select_related("user", "application")
-
-    @admin.display(description=_("connected with"))
-    def other_side(self, connection: Connection) -> str:
-        """Link to the client from a user's page, and to the user from a client's."""
-        if self.parent_model is Application:
-            return link(connection.user)
-        return link(connection.application)
-
-
-class ApplicationAdmin(ClientColumns, ClientActions, ServicesAdmin, DOTApplicationAdmin):
+class ApplicationAdmin(NothingSecretLookedFor, ClientColumns, ClientActions, ServicesAdmin, DOTApplicationAdmin):
     """Clients: how they came here, where they redirect to, who uses them."""
 
     list_display = (
@@ -111,6 +88,7 @@ class ApplicationAdmin(ClientColumns, ClientActions, ServicesAdmin, DOTApplicati
     ordering = ("-created",)
     actions = ("disable", "enable", "revoke_everything", "forget", "new_secret")
     inlines = (ConnectionInline,)
+    secrets = ("client_secret", "previous_client_secret")
     view_on_site = False
 
     def get_fieldsets(self, request: HttpRequest, obj: Application | None = None) -> Any:
@@ -135,7 +113,7 @@ class ApplicationAdmin(ClientColumns, ClientActions, ServicesAdmin, DOTApplicati
         ]
         if obj is not None:
             fieldsets.append((_("As the client registered itself"), {"fields": REGISTERED, "classes": ("collapse",)}))
-        return fieldsets
+        return [*fieldsets, *admin_links.fieldset(request, obj)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
         """Let nobody change what identifies a client, or what it said of itself."""
@@ -171,50 +149,12 @@ class ApplicationAdmin(ClientColumns, ClientActions, ServicesAdmin, DOTApplicati
         return application.disabled_at is None
 
 
-@admin.register(Connection)
-class ConnectionAdmin(SeeAs, admin.ModelAdmin):  # type: ignore[type-arg]
-    """Who connected which client."""
-
-    list_display = ("pk", "user_link", "application_link", "scope", "created_at", "authorized_at")
-    list_select_related = ("user", "application")
-    list_filter = ("authorized_at", "application__registration_source")
-    search_fields = (f"user__{USERNAME}", "application__name", "application__client_id")
-    date_hierarchy = "authorized_at"
-    readonly_fields = (
-        *("user", "application", "scope", "resource", "issuer", "asserted_scope"),
-        *("redirect_destination", "created_at", "authorized_at"),
-    )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Only consent makes a connection."""
-        return False
-
-    def delete_model(self, request: HttpRequest, obj: Connection) -> None:
-        """End what the client has of the person, too."""
-        end_connection(obj, request.META, by=str(request.user))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Connection]) -> None:
-        """End what the clients have of the people, too."""
-        for connection in queryset.select_related("user", "application"):
-            end_connection(connection, request.META, by=str(request.user))
-
-    @admin.display(description=_("user"), ordering=f"user__{USERNAME}")
-    def user_link(self, connection: Connection) -> str:
-        """Link to the person."""
-        return link(connection.user)
-
-    @admin.display(description=_("client"), ordering="application__name")
-    def application_link(self, connection: Connection) -> str:
-        """Link to the client."""
-        return link(connection.application)
-
-
 @admin.register(AuditEvent)
 class AuditEventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """What happened to clients, consents and tokens; nobody adds, changes or removes a line."""
 
     list_display = ("at", "action", "user_link", "client", "ip_address", "summary")
-    list_filter = ("action", "at")
+    list_filter = ("action", "at", *admin_links.FILTERS)
     list_select_related = ("user", "application")
     search_fields = ("username", "client_id", "client_name", "ip_address")
     search_help_text = _("Search by user name, client ID, client name or address.")
@@ -258,16 +198,23 @@ def _register() -> None:
     ):
         admin.site.unregister(model)
         admin.site.register(model, admin_class)
+    admin.site.register(AccountCheck, AccountCheckAdmin)
     admin.site.register(ClientHostRule, ClientHostRuleAdmin)
+    admin.site.register(Connection, ConnectionAdmin)
     admin.site.register(ConnectionAttempt, ConnectionAttemptAdmin)
     admin.site.register(TrustedIssuer, TrustedIssuerAdmin)
+    admin.site.register(IdentityCredential, IdentityCredentialAdmin)
     admin.site.register(LinkedIdentity, LinkedIdentityAdmin)
     admin.site.register(DeviceAuthorization, DeviceAuthorizationAdmin)
     # No ID token is ever stored (authapp.openid.id_tokens).
     admin.site.unregister(get_id_token_model())
-    user_admin = admin.site.get_model_admin(get_user_model()) if admin.site.is_registered(get_user_model()) else None
+    user_model = get_user_model()
+    user_admin = admin.site.get_model_admin(user_model) if admin.site.is_registered(user_model) else None
     if isinstance(user_admin, UserAdmin):
-        user_admin.inlines = [*user_admin.inlines, ConnectionInline]  # type: ignore[misc]
+        found = type(user_admin)
+        ours = {"inlines": [*user_admin.inlines, ConnectionInline], "__doc__": found.__doc__}
+        admin.site.unregister(user_model)
+        admin.site.register(user_model, type(found.__name__, (admin_links.PersonLinks, found), ours))
 
 
 _register()

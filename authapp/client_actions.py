@@ -8,34 +8,19 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from oauth2_provider.models import get_access_token_model, get_grant_model
 from oauth2_provider.settings import oauth2_settings
 
-from authapp import audit, families
+from authapp import audit, confirmation, families
 from authapp.models import Application, Connection, DeviceAuthorization, TokenFamily
 from authapp.transactions import in_transaction
-
-_SHOWN = 20
-"""How many names of clients a confirmation has."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ends:
-    """What clients have now."""
-
-    people: int
-    logins: int
-    access_tokens: int
-    codes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +39,21 @@ def access_tokens() -> QuerySet[Any]:
     return tokens
 
 
-def ends(applications: QuerySet[Application]) -> Ends:
+def ends(applications: QuerySet[Application]) -> list[tuple[Any, int]]:
     """Count what clients have now, and would lose."""
     of_these: dict[str, Any] = {"application__in": applications.values("pk")}
-    return Ends(
-        people=Connection.objects.filter(**of_these).values("user").distinct().count(),
-        logins=TokenFamily.objects.filter(**of_these, ended_at=None).count(),
-        access_tokens=access_tokens().filter(**of_these, expires__gt=timezone.now()).count(),
-        codes=get_grant_model().objects.filter(**of_these, expires__gt=timezone.now()).count()
-        + DeviceAuthorization.objects.filter(**of_these, expires_at__gt=timezone.now()).count(),
-    )
+    now = timezone.now()
+    codes = get_grant_model().objects.filter(**of_these, expires__gt=now).count()
+    codes += DeviceAuthorization.objects.filter(**of_these, expires_at__gt=now).count()
+    return [
+        (_("People who connected them"), Connection.objects.filter(**of_these).values("user").distinct().count()),
+        (_("Logins that are alive"), TokenFamily.objects.filter(**of_these, ended_at=None).count()),
+        (
+            _("Access tokens that have not expired"),
+            access_tokens().filter(**of_these, expires__gt=now).count(),
+        ),
+        (_("Codes that wait to be redeemed"), codes),
+    ]
 
 
 class ClientActions:
@@ -140,27 +130,23 @@ class ClientActions:
         work: Callable[[Application, HttpRequest], None],
     ) -> HttpResponse | None:
         """Ask first; then do it, one client in a transaction."""
-        chosen_before = [int(key) for key in request.POST.get("chosen", "").split(",") if key.isdecimal()]
+        chosen_before = confirmation.confirmed(request)
         applications = Application.objects.filter(pk__in=queryset.values("pk")).order_by("pk")
-        if request.POST.get("confirmed") != "yes":
-            chosen = list(applications.only("pk", "name", "client_id"))
-            context = {
-                **self.admin_site.each_context(request),  # type: ignore[attr-defined]
-                "title": texts.title,
-                "opts": Application._meta,
-                "what": texts.what,
-                "after": texts.after,
-                "action": action,
-                "clients": chosen[:_SHOWN],
-                "more": max(len(chosen) - _SHOWN, 0),
-                # In one field, for there may be thousands; what has come since is not among them.
-                "chosen": ",".join(str(application.pk) for application in chosen),
-                "first": chosen[0].pk if chosen else "",
-                "ends": ends(applications) if action != "enable" else None,
-                "action_checkbox_name": ACTION_CHECKBOX_NAME,
-            }
-            return TemplateResponse(request, "authapp/admin/confirm_clients.html", context)
-        chosen = list(applications.filter(pk__in=chosen_before))
+        if chosen_before is None:
+            chosen = list(applications.only("pk", "name", "client_id")[: confirmation.MAXIMUM + 1])
+            if confirmation.is_too_much(self, request, chosen):
+                return None
+            question = confirmation.Question(
+                title=texts.title,
+                what=texts.what,
+                after=texts.after,
+                chosen=chosen,
+                keys=[str(application.pk) for application in chosen],
+                nothing=_("None of the selected clients is concerned."),
+                ends=ends(applications) if action != "enable" else (),
+            )
+            return confirmation.ask(self, request, action, question)
+        chosen = list(applications.filter(pk__in=confirmation.primary_keys(Application, chosen_before)))
         for application in chosen:
             in_transaction(partial(work, application, request))
         self.message_user(request, texts.done % len(chosen))  # type: ignore[attr-defined]

@@ -10,17 +10,17 @@ from django.db.models import Count, IntegerField, OuterRef, Q, QuerySet, Subquer
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
 from django.utils import timezone
-from django.utils.formats import localize
 from django.utils.translation import gettext_lazy as _
 
 from authapp import client_hosts, conf
+from authapp.admin_display import PageFacts, moment
 from authapp.client_actions import access_tokens
 from authapp.models import Application, Connection
 
 _USERNAME = get_user_model().USERNAME_FIELD
 
 
-class ClientColumns:
+class ClientColumns(PageFacts):
     """The columns, for a ModelAdmin of clients."""
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Application]:
@@ -43,16 +43,12 @@ class ClientColumns:
             queryset = queryset.filter(matching)
         return queryset, False
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        """Ask once how the clients of a page are used."""
-        changes = super().get_changelist_instance(request)  # type: ignore[misc]
+    def add_facts(self, rows: list[Any]) -> None:
+        """Say how the clients are used."""
         usage = conf.client_usage()
-        shown = list(changes.result_list)
-        used = usage([application.client_id for application in shown]) if usage is not None and shown else {}
-        for application in shown:
+        used = usage([application.client_id for application in rows]) if usage is not None else {}
+        for application in rows:
             application.use = used.get(application.client_id)
-        changes.result_list = shown
-        return changes
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         """Leave out what nobody counts."""
@@ -87,7 +83,7 @@ class ClientColumns:
     @admin.display(description=_("last used"))
     def last_used(self, application: Any) -> str:
         """Return when its last call was."""
-        return "–" if application.use is None else str(localize(timezone.localtime(application.use.last_call_at)))
+        return "–" if application.use is None else moment(application.use.last_call_at)
 
 
 def _counted(rows: QuerySet[Any]) -> Coalesce:

@@ -1,13 +1,13 @@
 """Typed access to `settings.AUTHAPP`.
 
 Everything the authorization server says about itself comes from here, never from a request's Host header:
-the header only chooses among the issuers that the settings list.
+the header only chooses among the issuers that the settings list. `authapp.seams` has what other apps give to it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -15,8 +15,9 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.urls import reverse
-from django.utils.module_loading import import_string
 from oauth2_provider.settings import oauth2_settings
+
+from authapp import seams
 
 _HOST_PATTERN = re.compile(r"\*|\.?[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*")
 
@@ -34,13 +35,17 @@ ID_TOKEN_ALGORITHMS = ("RS256", "ES256")
 SUPPORTED_RESPONSE_TYPES = ("code",)
 SUPPORTED_AUTH_METHODS = ("none", "client_secret_post", "client_secret_basic", "private_key_jwt")
 
+account_check = seams.account_check
+authenticated_at = seams.authenticated_at
+calls_url = seams.calls_url
+client_usage = seams.client_usage
+connection_usage = seams.connection_usage
+see_as = seams.see_as
+tool_catalog = seams.tool_catalog
+
 
 def _setting(name: str, default: Any) -> Any:
     return getattr(settings, "AUTHAPP", {}).get(name, default)
-
-
-def _imported(path: str) -> Callable[..., Any] | None:  # what is named, None if nothing is
-    return import_string(path) if path else None
 
 
 def grant_types() -> tuple[str, ...]:
@@ -84,30 +89,6 @@ def with_implied(scopes: Iterable[str]) -> frozenset[str]:
             closed.add(scope)
             pending.extend(implied.get(scope, ()))
     return frozenset(closed)
-
-
-def tool_catalog() -> Callable[[Any, Collection[str], str], Sequence[Any]] | None:
-    """Return what lists the tools that a consent would open; None if the page lists none.
-
-    It takes the user, scopes and the resource. Each tool has `name`, `title`, `description`, `effect` ("read", "write"
-    or "destructive") and `scopes`, all of which it needs.
-    """
-    return _imported(_setting("TOOL_CATALOG", ""))
-
-
-def connection_usage() -> Callable[[Collection[int]], Mapping[int, Any]] | None:
-    """Return what tells how connections are used (`calls`, `last_call_at`), by their ids; None if nothing does."""
-    return _imported(_setting("CONNECTION_USAGE", ""))
-
-
-def client_usage() -> Callable[[Collection[str]], Mapping[str, Any]] | None:
-    """Return what tells how clients are used (`calls`, `failed_calls`, `last_call_at`), by client ID, if anything."""
-    return _imported(_setting("CLIENT_USAGE", ""))
-
-
-def see_as() -> Callable[[Any, str, str, Collection[str]], Any] | None:
-    """Return what tells what a client is answered: of a user, its ID, its name and scopes (`authapp.see_as_admin`)."""
-    return _imported(_setting("SEE_AS", ""))
 
 
 def notify_new_connections() -> bool:
@@ -273,11 +254,6 @@ def asserted_token_seconds() -> int:
     return int(_setting("ASSERTED_TOKEN_SECONDS", 3600))
 
 
-def account_check() -> Callable[[Any], bool | None] | None:
-    """Return what says whether a user's account still counts where it comes from (None: not known now), if anything."""
-    return _imported(_setting("ACCOUNT_CHECK", ""))
-
-
 def account_check_seconds() -> int:
     """Return how often it is asked about one person, in seconds."""
     return int(_setting("ACCOUNT_CHECK_SECONDS", 3600))
@@ -296,11 +272,6 @@ def introspecting_clients() -> frozenset[str]:
 def consent_remembered_seconds() -> int:
     """Return for how long a consent to a client that is proven to be the same is not asked for again; 0 for never."""
     return int(_setting("CONSENT_REMEMBERED_SECONDS", 30 * 24 * 3600))
-
-
-def authenticated_at() -> Callable[[HttpRequest], float | None]:
-    """Return the callable that says when the person proved who they are, in Unix seconds; None when it is not known."""
-    return _imported(_setting("AUTHENTICATED_AT", "")) or (lambda request: None)
 
 
 def reauthenticate_url() -> str:

@@ -7,6 +7,7 @@ AUTHAPP = {
     "TOOL_CATALOG": "mcpapp.catalog.tools_for",
     "CONNECTION_USAGE": "mcpapp.usage.of_connections",
     "CLIENT_USAGE": "mcpapp.usage.of_clients",
+    "CALLS_URL": "mcpapp.calls_filters.url_of_calls",
     "SEE_AS": "mcpapp.see_as.see_as",
 }
 """What the authorization server asks the resource server."""

@@ -227,7 +227,6 @@ WHITENOISE_AUTOREFRESH = DEBUG
 
 MCP_PATH = "/" + env.str("MCP_PATH", default="/star").strip("/")
 RESOURCES = [url + MCP_PATH for url in PUBLIC_URLS]
-
 OPENID_CONNECT = environment.boolean(env.str("OPENID_CONNECT", default="true"), "OPENID_CONNECT")
 
 SCOPES = {

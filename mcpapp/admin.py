@@ -17,6 +17,7 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
+from mcpapp import calls_filters
 from mcpapp.models import ToolCall
 from mcpapp.refusals_admin import RefusalAdmin
 
@@ -58,7 +59,7 @@ class ToolCallAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """Calls of tools, the latest first."""
 
     list_display = ("at", "username", "client", "tool", "outcome", "duration", "sizes")
-    list_filter = ("outcome", ("at", admin.DateFieldListFilter))
+    list_filter = ("outcome", ("at", admin.DateFieldListFilter), *calls_filters.FILTERS)
     search_fields = ("username", "client_id", "tool")
     search_help_text = _("A user name, a client ID or a tool, each in full; several words are all looked for.")
     list_per_page = 50

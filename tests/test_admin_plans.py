@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models import Exists, OuterRef, Subquery
 from django.utils import timezone
+from oauth2_provider.models import get_access_token_model, get_refresh_token_model
 
-from authapp.models import ConnectionAttempt
+from authapp import account_checks, token_life
+from authapp.models import AuditEvent, Connection, ConnectionAttempt, IdentityCredential, TokenFamily
 from mcpapp.models import CallCount, ClientUsage, ConnectionUsage, Refusal, ToolCall
 
 pytestmark = pytest.mark.django_db
 
 NOW = timezone.now()
 CALLS = ToolCall.objects.order_by("-id")
+ACCESS, REFRESH = get_access_token_model().objects, get_refresh_token_model().objects
+PAIRS: dict[str, Any] = {"user__in": [1, 2], "application__in": [1, 2]}
+THESE = Connection.objects.filter(pk__in=[1, 2])
+CHOSEN = Exists(THESE.filter(user=OuterRef("user"), application=OuterRef("application")))
+FAMILIES = [uuid.UUID(int=1), uuid.UUID(int=2)]
 LOOKED_FOR: dict[str, Callable[[], Any]] = {
     "calls of a person": lambda: CALLS.filter(username="alice")[:50],
     "calls by a client": lambda: CALLS.filter(client_id="client")[:50],
@@ -34,6 +43,44 @@ LOOKED_FOR: dict[str, Callable[[], Any]] = {
     "attempts from an address": lambda: ConnectionAttempt.objects.filter(
         ip_address="127.0.0.1", last_at__gte=NOW
     ).order_by("-last_at"),
+    "a page of connections of a client": lambda: Connection.objects.filter(application=1).order_by("-pk")[:100],
+    "a page of connections of a person": lambda: Connection.objects.filter(user=1).order_by("-pk")[:100],
+    "connections of the tokens on a page": lambda: Connection.objects.filter(**PAIRS).values("user", "pk"),
+    "access tokens of connections": lambda: token_life.live_access_tokens().filter(**PAIRS),
+    "refresh tokens of connections": lambda: (
+        token_life.live_refresh_tokens().filter(**PAIRS).annotate(ends=token_life.refreshable_until())
+    ),
+    "access tokens of a person": lambda: ACCESS.filter(user=1).order_by("-pk")[:100],
+    "refresh tokens of a client": lambda: REFRESH.filter(application=1).order_by("-pk")[:100],
+    "what refresh tokens on a page are for": lambda: REFRESH.filter(pk__in=[1, 2]).annotate(
+        granted=Subquery(TokenFamily.objects.filter(family=OuterRef("token_family")).values("scope")[:1]),
+        lives=Exists(token_life.live_refresh_tokens().filter(pk=OuterRef("pk"))),
+    ),
+    "families of access tokens": lambda: ACCESS.filter(pk__in=[1, 2]).annotate(
+        family=Subquery(REFRESH.filter(access_token=OuterRef("pk")).values("token_family")[:1])
+    ),
+    "what ends with families": lambda: ACCESS.filter(
+        pk__in=REFRESH.filter(token_family__in=FAMILIES).values("access_token")
+    ),
+    "logins of connections": lambda: TokenFamily.objects.filter(CHOSEN, user__in=THESE.values("user"), ended_at=None),
+    "tokens of connections": lambda: ACCESS.filter(CHOSEN, user__in=THESE.values("user")),
+    "events of a client": lambda: AuditEvent.objects.filter(application=1).order_by("-at", "-pk")[:100],
+    "events of a person": lambda: AuditEvent.objects.filter(user=1).order_by("-at", "-pk")[:100],
+    "calls of who has a name now": lambda: CALLS.filter(username="alice", user_key="1")[:50],
+    "checks that can be forgotten": lambda: account_checks.forgettable().filter(pk__in=[1, 2]).order_by("pk"),
+}
+
+PAGES: dict[str, Callable[[], Any]] = {
+    "a page of connections": lambda: Connection.objects.select_related("user", "application").order_by("-pk")[:100],
+    "a page of access tokens": lambda: ACCESS.select_related("user", "application").order_by("-pk")[:100],
+    "a page of live access tokens": lambda: ACCESS.filter(
+        Exists(token_life.live_access_tokens().filter(pk=OuterRef("pk")))
+    ).order_by("-pk")[:100],
+    "a page of refresh tokens": lambda: REFRESH.select_related("user", "application").order_by("-pk")[:100],
+    "a page of ended refresh tokens": lambda: REFRESH.filter(
+        ~Exists(token_life.live_refresh_tokens().filter(pk=OuterRef("pk")))
+    ).order_by("-pk")[:100],
+    "credentials": lambda: IdentityCredential.objects.select_related("identity__user").order_by("pk")[:100],
 }
 
 
@@ -44,10 +91,30 @@ def test_what_is_looked_for_is_found_by_an_index(name: str) -> None:
             cursor.execute("SET LOCAL enable_seqscan = off")
     rows = LOOKED_FOR[name]()
     plan = rows.explain()
-    assert "INDEX" in plan.upper(), plan
+    assert "INDEX" in plan.upper() or "PRIMARY KEY" in plan, plan
     assert "Seq Scan" not in plan
     if connection.vendor == "sqlite":
         assert "SCAN" not in plan or "USING INDEX" in plan or "PRIMARY KEY" in plan, plan
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_read_in_the_order_of_its_keys_and_no_further(name: str) -> None:
+    if connection.vendor == "postgresql":
+        with connection.cursor() as cursor:  # it sorts few rows whatever order they are in
+            cursor.execute("SET LOCAL enable_seqscan = off; SET LOCAL enable_sort = off")
+            cursor.execute("SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off")
+    plan = PAGES[name]().explain()
+    assert "Sort" not in plan
+    assert "TEMP B-TREE" not in plan
+    if connection.vendor == "postgresql":
+        assert "Limit" in plan
+        assert "Index Scan" in plan
+
+
+def test_the_plan_of_a_page_in_another_order_says_so() -> None:
+    """The positive control."""
+    plan = ACCESS.order_by("-created")[:100].explain()
+    assert "Sort" in plan or "TEMP B-TREE" in plan
 
 
 def test_the_plan_of_what_has_no_index_says_so() -> None:

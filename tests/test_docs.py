@@ -35,7 +35,8 @@ def test_every_environment_variable_is_documented_and_every_documented_one_is_re
 
 @pytest.mark.parametrize(("name", "package"), [("AUTHAPP", "authapp"), ("MCPAPP", "mcpapp")])
 def test_every_setting_of_an_app_is_documented_and_every_documented_one_exists(name: str, package: str) -> None:
-    conf = (ROOT / package / "conf.py").read_text(encoding="utf-8")
+    files = [ROOT / package / "conf.py", ROOT / package / "seams.py"]
+    conf = "".join(path.read_text(encoding="utf-8") for path in files if path.exists())
     exists = set(re.findall(r'_setting\("([A-Z_]+)"', conf))
     table = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     assert "RESOURCES" in exists

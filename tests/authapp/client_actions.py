@@ -1,4 +1,4 @@
-"""Do something to clients in the admin as a person does: choose it, read what it ends, confirm."""
+"""Do something to rows in the admin as a person does: choose them, read what it ends, confirm."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from django.test import Client
 LIST = "/admin/authapp/application/"
 
 
-def asked(browser: Client, action: str, selected: dict[str, Any]) -> tuple[str, dict[str, str]]:
-    """Return the page that asks, as text, and the form that confirms."""
-    response = browser.post(LIST, {"action": action, **selected})
+def form_of(response: Any) -> tuple[str, dict[str, str]]:
+    """Return a page that asks, as text, and the form that confirms."""
     assert response.status_code == 200, response.status_code
     page = BeautifulSoup(response.content, "html.parser")
     fields = page.select("#content form input[type=hidden]")
@@ -21,8 +20,13 @@ def asked(browser: Client, action: str, selected: dict[str, Any]) -> tuple[str, 
     }
 
 
-def confirmed(browser: Client, action: str, selected: dict[str, Any]) -> str:
+def asked(browser: Client, action: str, selected: dict[str, Any], at: str = LIST) -> tuple[str, dict[str, str]]:
+    """Return the page that asks, as text, and the form that confirms."""
+    return form_of(browser.post(at, {"action": action, **selected}))
+
+
+def confirmed(browser: Client, action: str, selected: dict[str, Any], at: str = LIST) -> str:
     """Confirm; return what was asked."""
-    text, form = asked(browser, action, selected)
-    assert browser.post(LIST, form).status_code == 302
+    text, form = asked(browser, action, selected, at)
+    assert browser.post(at, form).status_code == 302
     return text

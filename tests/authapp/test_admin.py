@@ -13,7 +13,7 @@ from oauth2_provider.models import get_access_token_model, get_grant_model, get_
 
 from authapp.models import Application, AuditEvent, Connection
 from authapp.tokens import find_access_token
-from tests.authapp.client_actions import confirmed
+from tests.authapp.client_actions import confirmed, form_of
 from tests.oauth import PKCE, authorize, browser, connected, refresh, registered
 
 pytestmark = pytest.mark.django_db
@@ -125,8 +125,7 @@ def test_revoking_a_token_in_the_admin_ends_the_whole_login(admin_browser: Clien
     pairs = [refresh(client["client_id"], first["refresh_token"]).json() for _ in range(2)]
     model = {"accesstoken": get_access_token_model(), "refreshtoken": get_refresh_token_model()}[kind]
     one = model.objects.filter(user=alice).latest("pk")
-    selected = {"action": "revoke_tokens", "_selected_action": [one.pk]}
-    assert admin_browser.post(f"/admin/oauth2_provider/{kind}/", selected).status_code == 302
+    confirmed(admin_browser, "revoke_tokens", {"_selected_action": [one.pk]}, f"/admin/oauth2_provider/{kind}/")
     for pair in pairs:
         assert async_to_sync(find_access_token)(pair["access_token"]) is None
         assert refresh(client["client_id"], pair["refresh_token"]).status_code == 400
@@ -138,13 +137,14 @@ def test_who_may_only_look_disables_and_revokes_nothing(alice: Any) -> None:
     clerk = get_user_model().objects.create_user("clerk", password="clerk-password", is_staff=True)
     choices = {
         "application": ("authapp/application", "disable", application.pk),
-        "accesstoken": ("oauth2_provider/accesstoken", "revoke_tokens", refreshable.access_token_id),
-        "refreshtoken": ("oauth2_provider/refreshtoken", "revoke_tokens", refreshable.pk),
+        "accesstoken": ("oauth2_provider/accesstoken", "revoke_tokens", refreshable.token_family),
+        "refreshtoken": ("oauth2_provider/refreshtoken", "revoke_tokens", refreshable.token_family),
     }
     for may in ("view", "change"):
         for model, (path, action, pk) in choices.items():
             clerk.user_permissions.set(Permission.objects.filter(codename__in=[f"view_{model}", f"{may}_{model}"]))
-            form = {"action": action, "_selected_action": [pk], "confirmed": "yes", "chosen": str(pk)}
+            first = application.pk
+            form = {"action": action, "_selected_action": [first], "confirmed": "yes", "chosen": str(pk)}
             browser(clerk).post(f"/admin/{path}/", form)
             if may == "view":
                 assert async_to_sync(find_access_token)(tokens["access_token"]) is not None, model
@@ -156,7 +156,11 @@ def test_who_may_only_look_disables_and_revokes_nothing(alice: Any) -> None:
 def test_deleting_a_connection_in_the_admin_ends_its_tokens(admin_browser: Client, alice: Any) -> None:
     client, tokens = connected(alice)
     url = f"/admin/authapp/connection/{Connection.objects.get().pk}/delete/"
-    assert admin_browser.post(url, {"post": "yes"}).status_code == 302
+    assert admin_browser.post(url, {"post": "yes"}).status_code == 200
+    assert async_to_sync(find_access_token)(tokens["access_token"]) is not None
+    text, form = form_of(admin_browser.get(url))
+    assert "are asked for consent" in text
+    assert admin_browser.post(url, form).status_code == 302
     assert async_to_sync(find_access_token)(tokens["access_token"]) is None
     assert refresh(client["client_id"], tokens["refresh_token"]).status_code == 400
 

@@ -166,3 +166,102 @@ def test_what_a_person_is_shown_is_seen_as_that_person(opened: Open, connecting:
     look(page, ".see-as")
     page.goto("/admin/authapp/auditevent/")
     assert "looked at what a person sees" in page.locator("#result_list tbody tr").first.inner_text()
+
+
+def connect(opened: Open, client: Client, who: str = "demo") -> str:
+    """Have somebody allow a client; return its access token."""
+    person = opened(client.authorize_path(), signed_in=who)
+    person.get_by_role("button", name="Allow", exact=True).click()
+    return str(client.tokens()["access_token"])
+
+
+def act(page: Page, path: str, action: str, row: str) -> None:
+    """Choose the row with some words, and an action; wait for the question."""
+    page.goto(path)
+    page.locator("#result_list tbody tr").filter(has_text=row).first.locator(".action-select").check()
+    page.select_option("select[name=action]", label=action)
+    page.get_by_role("button", name="Run").or_(page.get_by_role("button", name="Go")).first.click()
+    page.wait_for_selector("input[name=confirmed]", state="attached")
+
+
+def test_a_connection_shows_its_use_and_is_ended_after_a_question(opened: Open, connecting: Connecting) -> None:
+    works, other = connecting("Works"), connecting("Other")
+    token, untouched = connect(opened, works), connect(opened, other, "demo2")
+    assert works.call(token).status_code == 200
+    connections = "/admin/authapp/connection/"
+    page = opened(connections, signed_in="admin", bypass_csp=True, reduced_motion="reduce")
+    until(page, '<td class="field-calls">1</td>')
+    row = page.locator("#result_list tbody tr").filter(has_text="Works")
+    assert row.locator(".field-live_tokens").inner_text() == "1 access, 1 refresh"
+    assert row.locator(".field-last_used").inner_text() != "–"
+    assert row.locator(".field-until").inner_text() != "–"
+    act(page, connections, "Disconnect selected connections", "Works")
+    look(page, "#content")
+    assert "Logins that are alive" in page.content()
+    page.get_by_role("link", name="Cancel").click()
+    assert works.call(token).status_code == 200
+    act(page, connections, "Disconnect selected connections", "Works")
+    page.get_by_role("button", name="Disconnect").click()
+    page.wait_for_selector(".messagelist")
+    assert "Connections ended: 1." in page.content()
+    assert works.call(token).status_code == 401
+    assert other.call(untouched).status_code == 200
+    page.locator("#result_list tbody tr th a").first.click()
+    page.get_by_role("link", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Disconnect").click()
+    page.wait_for_selector(".messagelist")
+    assert other.call(untouched).status_code == 401
+
+
+@pytest.mark.parametrize("kind", ["accesstoken", "refreshtoken"])
+def test_live_tokens_are_found_and_revoked_after_a_question(opened: Open, connecting: Connecting, kind: str) -> None:
+    client = connecting("Works")
+    token = connect(opened, client)
+    assert client.call(token).status_code == 200
+    tokens = f"/admin/oauth2_provider/{kind}/"
+    page = opened(tokens, signed_in="admin", bypass_csp=True, reduced_motion="reduce")
+    rows = page.locator("#result_list tbody tr").filter(has_text="Works").filter(has_text="demo")
+    for _ in range(40):
+        if rows.first.locator(".field-last_used").inner_text() != "–":
+            break
+        time.sleep(0.25)
+        page.reload()
+    page.get_by_role("link", name="live", exact=True).click()
+    page.wait_for_url("**/?live=yes")
+    assert rows.count() == 1
+    assert rows.locator(".field-is_live img").get_attribute("alt") == "True"
+    assert rows.locator(".field-last_used").inner_text() != "–"
+    act(page, f"{tokens}?live=yes", "Revoke selected tokens and all that belong to them", "demo")
+    look(page, "#content")
+    rows_of_numbers = page.locator("#content table tr").all()
+    numbers = {row.locator("th").inner_text(): row.locator("td").inner_text() for row in rows_of_numbers}
+    assert numbers["Logins that are alive"] == "1"
+    assert client.call(token).status_code == 200
+    page.get_by_role("button", name="Revoke tokens").click()
+    page.wait_for_selector(".messagelist")
+    assert "Logins ended: 1." in page.content()
+    assert client.call(token).status_code == 401
+    assert rows.count() == 0
+
+
+def test_clients_and_people_lead_to_what_they_have(opened: Open, connecting: Connecting) -> None:
+    works, other = connecting("Works"), connecting("Other")
+    for client, who in ((works, "demo"), (other, "demo2")):
+        assert client.call(connect(opened, client, who)).status_code == 200
+    page = opened("/admin/mcpapp/toolcall/", signed_in="admin", bypass_csp=True, reduced_motion="reduce")
+    until(page, "Other")
+    until(page, "Works")
+    for path, name in (("/admin/authapp/application/", "Works"), ("/admin/auth/user/", "demo")):
+        for words in ("Connections", "Access tokens", "Refresh tokens", "Audit events", "Tool calls"):
+            page.goto(path)
+            page.locator("#result_list th").get_by_role("link", name=name, exact=True).click()
+            links = page.locator("fieldset").filter(has=page.get_by_role("heading", name="See also"))
+            if words == "Connections":
+                look(page, "fieldset:has(.description ul)")
+                assert page.locator("#connections-group, #mcp_connections-group").count() == 1
+            links.get_by_role("link", name=words).click()
+            page.wait_for_selector("#result_list")
+            shown = page.inner_text("#result_list")
+            assert "Works" in shown or words == "Audit events", words
+            assert "Other" not in shown, words
+            assert "demo2" not in shown, words
