@@ -79,7 +79,10 @@ def test_the_figures_are_those_of_the_time_that_was_chosen(owner: Any, counts: N
     assert week is not None
     assert (week.calls, week.failed, week.dropped) == (103, 8, 9)
     assert [(line.name, line.count, line.note) for line in week.tools] == [("quick", 90, 0), ("slow", 10, 5)]
-    assert [(line.name, line.count, line.note) for line in week.slowest] == [("slow", 900, 4500), ("quick", 1, 5)]
+    assert [(line.name, line.mean, line.longest) for line in week.slowest] == [
+        ("slow", "900", "4500"),
+        ("quick", "1.0", "5.0"),
+    ]
     assert week.clients is not None
     assert [(line.name, line.count, line.note) for line in week.clients] == [("Client 0", 80, 8), ("Client 1", 23, 0)]
     assert week.refusals is not None

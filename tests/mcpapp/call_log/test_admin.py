@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
-from django.utils import timezone
 
 from mcpapp import admin as call_admin
-from mcpapp.models import ToolCall
+from tests.mcpapp.call_log.made import LIST, made
 from tests.oauth import browser
 
 pytestmark = pytest.mark.django_db
-LIST = "/admin/mcpapp/toolcall/"
-
-
-def made(**changes: Any) -> ToolCall:
-    known = {
-        "at": timezone.now(),
-        "user_key": "1",
-        "username": "alice",
-        "client_id": "client-1",
-        "client_name": "Cursor",
-        "tool": "my-orders",
-        "outcome": "ok",
-        "duration_us": 1500,
-        "request_bytes": 300,
-        "response_bytes": 1200,
-        "arguments": '["limit"]',
-    }
-    return ToolCall.objects.create(**known | changes)
 
 
 @pytest.fixture
@@ -84,23 +62,6 @@ def test_whole_words_are_looked_for(admin_user: Any, words: str, found: set[str]
     made(tool="three", client_id="client-2", username="bob")
     page = browser(admin_user).get(LIST, {"q": words})
     assert {call.tool for call in page.context["cl"].result_list} == found
-
-
-def test_what_is_chosen_is_taken_out_as_csv_and_json(admin_user: Any) -> None:
-    calls = [made(tool="=cmd|' /C calc'!A0"), made(arguments='{"limit":10}')]
-    chosen = [call.pk for call in calls]
-    made(tool="not chosen")
-
-    def taken(action: str) -> str:
-        response = browser(admin_user).post(LIST, {"action": action, "_selected_action": chosen})
-        assert response.streaming
-        return b"".join(response.streaming_content).decode()
-
-    rows = list(csv.DictReader(io.StringIO(taken("export_csv"))))
-    assert {row["tool"] for row in rows} == {"my-orders", "'=cmd|' /C calc'!A0"}, "no spreadsheet runs it"
-    objects = [json.loads(line) for line in taken("export_json").splitlines()]
-    assert {one["arguments"] for one in objects} == {'["limit"]', '{"limit":10}'}
-    assert objects[0]["username"] == "alice"
 
 
 def test_a_page_takes_a_few_queries_and_counts_no_further_than_pages_are_turned(

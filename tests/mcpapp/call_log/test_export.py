@@ -1,0 +1,184 @@
+"""What is taken out of the log of calls: every column, as many rows as there are, in a bounded part of the memory."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import tracemalloc
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import httpx2
+import pytest
+from asgiref.sync import sync_to_async
+from django.contrib.auth.models import Permission
+from django.db import connection, connections
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from mcpapp import call_export
+from mcpapp.models import ToolCall
+from tests.mcpapp.call_log.made import LIST, made
+from tests.oauth import browser
+
+COLUMNS = [field.name for field in ToolCall._meta.fields]
+
+
+def taken(who: Any, action: str, chosen: list[int], **more: Any) -> Any:
+    return browser(who).post(LIST, {"action": action, "_selected_action": chosen, **more})
+
+
+def text_of(response: Any) -> str:
+    assert response.streaming
+    return b"".join(response.streaming_content).decode()
+
+
+@pytest.mark.django_db
+def test_what_is_chosen_is_taken_out_with_every_column(admin_user: Any) -> None:
+    calls = [made(tool="=cmd|' /C calc'!A0"), made(arguments='{"limit":10}')]
+    chosen = [call.pk for call in calls]
+    made(tool="not chosen")
+    rows = list(csv.DictReader(io.StringIO(text_of(taken(admin_user, "export_csv", chosen)))))
+    assert {row["tool"] for row in rows} == {"my-orders", "'=cmd|' /C calc'!A0"}, "no spreadsheet runs it"
+    assert sorted(rows[0]) == sorted(COLUMNS)
+    objects = [json.loads(line) for line in text_of(taken(admin_user, "export_json", chosen)).splitlines()]
+    assert {one["arguments"] for one in objects} == {'["limit"]', '{"limit":10}'}
+    assert sorted(objects[0]) == sorted(COLUMNS)
+    assert [one["id"] for one in objects] == chosen[::-1], "the latest first"
+    expected = {name: getattr(calls[1], name) for name in COLUMNS} | {"at": calls[1].at.isoformat()}
+    assert objects[0] == expected
+
+
+def test_the_writer_and_the_export_have_the_columns_of_the_table() -> None:
+    """One list: what is added to the table and not to it would be written by nobody, and missing here."""
+    assert sorted(call_export.EXPORTED) == sorted(COLUMNS)
+    assert call_export.EXPORTED[1:] == call_export.COLUMNS
+
+
+@pytest.mark.django_db
+def test_all_that_is_searched_for_is_taken_out_page_by_page_each_row_once(
+    admin_user: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(call_export, "PAGE", 3)
+    same = timezone.now()
+    calls = [made(at=same - timedelta(seconds=number // 5), request_id=str(number)) for number in range(20)]
+    made(username="bob")
+    response = browser(admin_user).post(
+        f"{LIST}?q=alice&at__gte={same - timedelta(hours=1):%Y-%m-%dT%H:%M}",
+        {"action": "export_json", "_selected_action": [calls[0].pk], "select_across": "1"},
+    )
+    found = [json.loads(line)["id"] for line in text_of(response).splitlines()]
+    assert found == [call.pk for call in sorted(calls, key=lambda call: (call.at, call.pk), reverse=True)]
+
+
+@pytest.mark.django_db
+def test_each_page_is_read_by_the_index_from_where_the_one_before_ended(admin_user: Any) -> None:
+    with connection.cursor() as cursor:
+        if connection.vendor == "postgresql":
+            cursor.execute("SET LOCAL enable_seqscan = off")
+    call = made()
+    made(at=call.at - timedelta(seconds=1))
+    with CaptureQueriesContext(connection) as captured, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(call_export, "PAGE", 1)
+        text_of(taken(admin_user, "export_json", [call.pk], select_across="1"))
+    pages = [query["sql"] for query in captured if "arguments" in query["sql"] and "LIMIT" in query["sql"]]
+    assert len(pages) == 3
+    with connection.cursor() as cursor:
+        cursor.execute(("EXPLAIN " if connection.vendor == "postgresql" else "EXPLAIN QUERY PLAN ") + pages[1])
+        plan = str(cursor.fetchall())
+    assert "mcpapp_call_at" in plan
+    assert "Index Cond" in plan or "(at<?)" in plan, plan
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("action", ["export_csv", "export_json"])
+def test_only_who_may_see_calls_takes_them_out(action: str, django_user_model: Any) -> None:
+    staff = django_user_model.objects.create_user("staff", password="x", is_staff=True)
+    call = made()
+    assert taken(staff, action, [call.pk]).status_code == 403
+    staff.user_permissions.add(Permission.objects.get(codename="view_refusal"))
+    assert taken(staff, action, [call.pk]).status_code == 403
+    staff.user_permissions.add(Permission.objects.get(codename="view_toolcall"))
+    staff = django_user_model.objects.get(pk=staff.pk)
+    assert "my-orders" in text_of(taken(staff, action, [call.pk]))
+
+
+# --- Memory ------------------------------------------------------------------------------------------------------
+
+ROWS, ARGUMENTS = 4000, 2000
+
+
+@pytest.fixture
+def many(transactional_db: None) -> Iterator[None]:
+    """As many calls as would take 8 MB at once, on a connection of this thread that ends with the test."""
+    ToolCall.objects.bulk_create(
+        (
+            ToolCall(
+                at=timezone.now() - timedelta(seconds=number),
+                tool="big",
+                outcome="ok",
+                duration_us=1,
+                request_bytes=1,
+                response_bytes=1,
+                arguments=f'{{"text":"{number:0{ARGUMENTS}}"}}',
+            )
+            for number in range(ROWS)
+        ),
+        batch_size=500,
+    )
+    yield
+    connections.close_all()
+
+
+@pytest.mark.anyio
+@pytest.mark.usefixtures("many")
+async def test_an_export_is_sent_as_it_is_read_over_asgi(endpoint: Any, admin_user: Any) -> None:
+    """Django takes a plain iterator whole, on one thread for all, before it sends a byte of it."""
+    cookies = (await sync_to_async(browser)(admin_user)).cookies
+    held, most, size, lines = 0, 0, 0, 0
+
+    class Measuring(httpx2.ASGITransport):
+        """The transport keeps what it is sent; only the application's own part is looked at."""
+
+    from config.asgi import application
+
+    async def watched(scope: Any, receive: Any, send: Any) -> None:
+        async def take(message: Any) -> None:
+            nonlocal held, most, size, lines
+            if message["type"] == "http.response.body":
+                body = message.get("body", b"")
+                most = max(most, len(body))
+                size += len(body)
+                lines += body.count(b"\n")
+                held = max(held, tracemalloc.get_traced_memory()[0])
+                message = {**message, "body": b""}
+            await send(message)
+
+        await application(scope, receive, take)
+
+    async with httpx2.AsyncClient(transport=Measuring(watched), base_url="http://127.0.0.1:8000") as client:
+        cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in cookies.items())
+        page = await client.get(LIST, headers={"Cookie": cookie})
+        csrf = page.cookies.get("csrftoken") or "x" * 32
+        tracemalloc.start()
+        before = tracemalloc.get_traced_memory()[0]
+        lines = size = most = held = 0
+        response = await client.post(
+            f"{LIST}?q=big",
+            data={
+                "action": "export_json",
+                "_selected_action": "1",
+                "select_across": "1",
+                "csrfmiddlewaretoken": csrf,
+            },
+            headers={"Cookie": f"{cookie}; csrftoken={csrf}", "Origin": "http://127.0.0.1:8000"},
+        )
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert response.status_code == 200, page
+    assert lines == ROWS
+    assert size > ROWS * ARGUMENTS
+    assert most < size / 3, "in pieces"
+    assert peak - before < size * 0.8, "and never all of it at once"
