@@ -23,7 +23,7 @@ from mcpapp.models import ToolCall
 
 EXPORTED = ("id", *COLUMNS)
 """All columns there are, in this order."""
-PAGE = 1000
+PAGE = 500
 """How many rows are read at once."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _AT = EXPORTED.index("at")

@@ -158,8 +158,8 @@ def percentile(histogram: Mapping[int, int], part: float, longest: int) -> float
     wanted = part * sum(histogram.values())
     for bits, calls in sorted(histogram.items()):
         if wanted <= calls:
-            least = 2.0 ** (bits - 1) if bits else 0.0
-            return least + (min(2.0**bits, max(longest, least)) - least) * wanted / calls
+            least = min(2.0 ** (bits - 1), longest) if bits else 0.0
+            return least + (min(2.0**bits, longest) - least) * wanted / calls
         wanted -= calls
     return None
 

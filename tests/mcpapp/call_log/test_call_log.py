@@ -18,7 +18,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from authapp.models import Application, Connection
 from mcpapp import registry, usage
 from mcpapp.call_log import store, writer
-from mcpapp.models import CallCount, ConnectionUsage, ToolCall
+from mcpapp.models import CallCount, CallDuration, ConnectionUsage, ToolCall
 from mcpapp.registry import tool
 from tests.mcpapp.helpers import MODERN, call, make_token, payload, send, serving
 from tests.oauth import RESOURCE
@@ -159,6 +159,9 @@ async def test_calls_are_counted_by_the_hour_and_by_connection(declared: None, a
     durations = [row.duration_us for row in await rows() if row.tool == "fine"]
     assert counts["fine", "ok"].total_us == sum(durations)
     assert counts["fine", "ok"].longest_us == max(durations)
+    histogram = {(one.tool, one.bits): one.calls async for one in CallDuration.objects.all()}
+    lengths = [(row.tool, row.duration_us.bit_length()) for row in await rows()]
+    assert histogram == {key: lengths.count(key) for key in lengths}
     found = await sync_to_async(usage.of_connections)([connection_id, 987_654])
     assert {key: one.calls for key, one in found.items()} == {connection_id: 6}
     assert found[connection_id].last_call_at == max(row.at for row in await rows())

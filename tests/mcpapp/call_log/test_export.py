@@ -111,6 +111,11 @@ ROWS, ARGUMENTS = 4000, 2000
 
 
 @pytest.fixture
+def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(call_export, "PAGE", 100)
+
+
+@pytest.fixture
 def many(transactional_db: None) -> Iterator[None]:
     """As many calls as would take 8 MB at once, on a connection of this thread that ends with the test."""
     ToolCall.objects.bulk_create(
@@ -132,53 +137,66 @@ def many(transactional_db: None) -> Iterator[None]:
     connections.close_all()
 
 
+class Watch:
+    """What is sent, and the most memory that was in use meanwhile."""
+
+    def __init__(self) -> None:
+        self.bytes = self.lines = self.longest = 0
+
+    def __enter__(self) -> Watch:
+        tracemalloc.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+
+    def take(self, part: bytes) -> None:
+        self.bytes += len(part)
+        self.lines += part.count(b"\n")
+        self.longest = max(self.longest, len(part))
+
+    def require_flat(self) -> None:
+        assert self.lines == ROWS
+        assert self.bytes > ROWS * ARGUMENTS
+        assert self.longest < self.bytes / 20, "in pieces"
+        assert self.peak < self.bytes / 2, "and never all of it at once"
+
+
 @pytest.mark.anyio
-@pytest.mark.usefixtures("many")
-async def test_an_export_is_sent_as_it_is_read_over_asgi(endpoint: Any, admin_user: Any) -> None:
+@pytest.mark.usefixtures("many", "small_pages")
+async def test_an_export_is_sent_as_it_is_read_over_asgi(admin_user: Any) -> None:
     """Django takes a plain iterator whole, on one thread for all, before it sends a byte of it."""
-    cookies = (await sync_to_async(browser)(admin_user)).cookies
-    held, most, size, lines = 0, 0, 0, 0
-
-    class Measuring(httpx2.ASGITransport):
-        """The transport keeps what it is sent; only the application's own part is looked at."""
-
     from config.asgi import application
+
+    watch = Watch()
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
         async def take(message: Any) -> None:
-            nonlocal held, most, size, lines
             if message["type"] == "http.response.body":
-                body = message.get("body", b"")
-                most = max(most, len(body))
-                size += len(body)
-                lines += body.count(b"\n")
-                held = max(held, tracemalloc.get_traced_memory()[0])
-                message = {**message, "body": b""}
+                watch.take(message.get("body", b""))
+                message = {**message, "body": b""}  # the transport keeps what it is sent
             await send(message)
 
         await application(scope, receive, take)
 
-    async with httpx2.AsyncClient(transport=Measuring(watched), base_url="http://127.0.0.1:8000") as client:
-        cookie = "; ".join(f"{name}={morsel.value}" for name, morsel in cookies.items())
-        page = await client.get(LIST, headers={"Cookie": cookie})
-        csrf = page.cookies.get("csrftoken") or "x" * 32
-        tracemalloc.start()
-        before = tracemalloc.get_traced_memory()[0]
-        lines = size = most = held = 0
-        response = await client.post(
-            f"{LIST}?q=big",
-            data={
-                "action": "export_json",
-                "_selected_action": "1",
-                "select_across": "1",
-                "csrfmiddlewaretoken": csrf,
-            },
-            headers={"Cookie": f"{cookie}; csrftoken={csrf}", "Origin": "http://127.0.0.1:8000"},
-        )
-        _, peak = tracemalloc.get_traced_memory()
-        tracemalloc.stop()
-    assert response.status_code == 200, page
-    assert lines == ROWS
-    assert size > ROWS * ARGUMENTS
-    assert most < size / 3, "in pieces"
-    assert peak - before < size * 0.8, "and never all of it at once"
+    cookies = {name: morsel.value for name, morsel in (await sync_to_async(browser)(admin_user)).cookies.items()}
+    cookies["csrftoken"] = "x" * 32
+    transport = httpx2.ASGITransport(watched)
+    async with httpx2.AsyncClient(transport=transport, base_url="http://127.0.0.1:8000", cookies=cookies) as client:
+        form = {"action": "export_json", "_selected_action": "1", "select_across": "1", "csrfmiddlewaretoken": "x" * 32}
+        with watch:
+            response = await client.post(f"{LIST}?q=big", data=form)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("application/x-ndjson")
+    watch.require_flat()
+
+
+@pytest.mark.usefixtures("many", "small_pages")
+def test_an_export_is_sent_as_it_is_read_over_wsgi(admin_user: Any) -> None:
+    owner = browser(admin_user)
+    form = {"action": "export_json", "_selected_action": "1", "select_across": "1"}
+    with Watch() as watch:
+        for part in owner.post(f"{LIST}?q=big", form).streaming_content:
+            watch.take(part)
+    watch.require_flat()
