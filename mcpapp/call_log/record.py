@@ -52,18 +52,18 @@ def facts(
     return (
         began,
         perf_counter(),
-        identity.once(_names),
+        identity.once(names_of_caller),
         params.get("name"),
         outcome or (_INVALID if response_bytes else _CANCELLED),
         version,
         message.get("id"),
         request_bytes,
         response_bytes,
-        params.get("arguments"),
+        params.get("arguments") or None,  # an empty dict would be kept alive, and looked at by the garbage collector
     )
 
 
-def _names(identity: Identity) -> tuple[str, str, str, str, str]:
+def names_of_caller(identity: Identity) -> tuple[str, str, str, str, str]:
     if identity.is_anonymous:
         return ("", "", "", "", "")
     return (

@@ -336,11 +336,13 @@ async def test_old_calls_and_counts_are_deleted_and_young_ones_stay(
         first, second = ToolCall.objects.order_by("id")[:2]
         ToolCall.objects.filter(pk__in=[first.pk, second.pk]).update(at=first.at - timedelta(days=91))
         ConnectionUsage.objects.create(connection_key="old", calls=1, last_call_at=first.at - timedelta(days=401))
+        CallDuration.objects.create(hour=first.at - timedelta(days=401), tool="fine", bits=9, calls=1)
         call_command("clear_old_calls", "--batch-size", "1")
         connections.close_all()  # of this thread
 
     await sync_to_async(age)()
     assert len(await rows()) == 4
     assert await CallCount.objects.acount() == 1
+    assert sum([one.calls async for one in CallDuration.objects.all()]) == 6
     assert await ConnectionUsage.objects.filter(connection_key="old").acount() == 0
-    assert capsys.readouterr().out == "Deleted 2 calls and 1 counts of calls.\n"
+    assert capsys.readouterr().out == "Deleted 2 calls and 2 counts of calls.\n"
