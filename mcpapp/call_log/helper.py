@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import marshal
 import os
 import pickle
@@ -19,9 +18,8 @@ from mcpapp.call_log.plan import Plan
 from mcpapp.call_log.process import DONE, FAILED, LATER, LENGTH
 from mcpapp.call_log.rows import Facts
 
-
-PIPE_BYTES = 1024 * 1024
-"""What anybody may have by default (`/proc/sys/fs/pipe-max-size`); a batch without long arguments has a quarter."""
+PIPE_BYTES = 512 * 1024
+"""A batch without long arguments has half of it. One user may have 64 MiB of pipes in all (pipe(7))."""
 
 
 class CannotHelp(Exception):
@@ -122,5 +120,9 @@ def _widen(pipe: Any) -> None:
     Otherwise it takes 64 KiB, and for each further piece the thread waits for its turn with Python, which it takes from
     the event loop.
     """
-    with suppress(AttributeError, OSError):  # no such system, or more than its users may have in all
+    if sys.platform != "linux":
+        return
+    import fcntl  # which not every system has
+
+    with suppress(OSError):  # this user has as much in pipes as one may have
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)

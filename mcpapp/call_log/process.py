@@ -23,7 +23,7 @@ from mcpapp.call_log import store
 from mcpapp.call_log.plan import Plan
 
 NICE = 5
-"""Where processors are short, calls come before their rows: these get a quarter of what a worker gets, and take a tenth."""
+"""Where processors are short, calls come before rows: these get a third of what a worker gets, and need a tenth."""
 LENGTH = struct.Struct("!Q")
 """Stands before each message to this process."""
 DONE, LATER, FAILED = b"done", b"later", b"failed"
