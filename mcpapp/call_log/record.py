@@ -52,7 +52,7 @@ def facts(
     return (
         began,
         perf_counter(),
-        identity.once(names_of_caller),
+        identity.once(_names),
         params.get("name"),
         outcome or (_INVALID if response_bytes else _CANCELLED),
         version,
@@ -63,7 +63,7 @@ def facts(
     )
 
 
-def names_of_caller(identity: Identity) -> tuple[str, str, str, str, str]:
+def _names(identity: Identity) -> tuple[str, str, str, str, str]:
     if identity.is_anonymous:
         return ("", "", "", "", "")
     return (
