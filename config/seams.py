@@ -15,6 +15,7 @@ AUTHAPP = {
 MCPAPP = {
     "CONNECTION_STATUS": "authapp.connected_apps.status_of",
     "CONNECTION_FACTS": "authapp.attempts.hear_of",
+    "CALL_LINKS": "authapp.call_links.links_of",
     "ISSUER_USER": "authapp.issuer_people.find_person",
     "TOKEN_CHANGES": "authapp.changes.open_feed",
 }

@@ -326,9 +326,8 @@ AUTHAPP = {
     "TRUSTED_ISSUERS": read(env.json, "TRUSTED_ISSUERS", "a JSON list", default=[]),
 }
 
-# Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
-# use one (authorize, sign-in, admin) answer no cross-origin request, nor does the one that gives codes to devices: a
-# phisher's page would let a visitor's browser ask, and so from the visitor's own network. /star: mcpapp.asgi.
+# What uses no cookie (token, registration, metadata) any page may call. What does (authorize, sign-in, admin) answers
+# no other origin, nor does what gives codes to devices: a phisher's page would let its visitors ask. /star: mcpapp.asgi
 CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|jwks|userinfo)(/.*)?)$"
 CORS_ALLOW_ALL_ORIGINS = True
 CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]

@@ -5,9 +5,6 @@ Made for millions of rows: nothing counts them all, and a search is for whole wo
 
 from __future__ import annotations
 
-import csv
-import json
-from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import admin
@@ -17,31 +14,27 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
 
-from mcpapp import calls_filters
-from mcpapp.models import ToolCall
+from mcpapp import call_export, calls_filters
+from mcpapp.call_page import CallPage
+from mcpapp.models import Outcome, ToolCall
 from mcpapp.refusals_admin import RefusalAdmin
+from mcpapp.time_filter import TimeFilter
 
 __all__ = ["RefusalAdmin", "ToolCallAdmin"]
 
 MAXIMUM_COUNT = 10_000
 """How far pages are counted."""
-EXPORTED = (
-    "at",
-    "username",
-    "user_key",
-    "client_name",
-    "client_id",
-    "connection_key",
-    "tool",
-    "outcome",
-    "duration_us",
-    "request_bytes",
-    "response_bytes",
-    "protocol_version",
-    "request_id",
-    "arguments",
-)
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+class OutcomeFilter(admin.ChoicesFieldListFilter):
+    """Choose by how calls ended."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Say of what is not `ok` that it is not, too: the index of those is found by that alone on SQLite."""
+        if self.lookup_val and Outcome.OK not in self.lookup_val:
+            queryset = queryset.exclude(outcome=Outcome.OK)
+        found: Any = super().queryset(request, queryset)
+        return found  # type: ignore[no-any-return]
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
@@ -55,17 +48,24 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 @admin.register(ToolCall)
-class ToolCallAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class ToolCallAdmin(CallPage, admin.ModelAdmin):  # type: ignore[type-arg, misc]
     """Calls of tools, the latest first."""
 
     list_display = ("at", "username", "client", "tool", "outcome", "duration", "sizes")
-    list_filter = ("outcome", ("at", admin.DateFieldListFilter), *calls_filters.FILTERS)
+    list_filter = (("outcome", OutcomeFilter), ("at", TimeFilter), *calls_filters.FILTERS)
     search_fields = ("username", "client_id", "tool")
     search_help_text = _("A user name, a client ID or a tool, each in full; several words are all looked for.")
     list_per_page = 50
+    sortable_by = ("at",)
+    show_facets = admin.ShowFacets.NEVER
     paginator = BoundedPaginator
     show_full_result_count = False
     actions = ("export_csv", "export_json")
+
+    class Media:
+        """Our own few rules of style."""
+
+        css = {"all": ("star/admin.css",)}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Nobody makes a call up."""
@@ -111,43 +111,9 @@ class ToolCallAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.action(description=_("Export as CSV"), permissions=["view"])
     def export_csv(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> StreamingHttpResponse:
         """Stream the chosen calls, or all that are searched for."""
-        writer = csv.writer(_Echo())
-
-        def lines() -> Iterator[str]:
-            yield writer.writerow(EXPORTED)
-            for row in _rows(queryset):
-                yield writer.writerow([_harmless(str(value)) for value in row])
-
-        return _attachment(lines(), "text/csv", "calls.csv")
+        return call_export.as_csv(request, queryset)
 
     @admin.action(description=_("Export as JSON"), permissions=["view"])
     def export_json(self, request: HttpRequest, queryset: QuerySet[ToolCall]) -> StreamingHttpResponse:
         """Stream them as a JSON object in each line."""
-
-        def lines() -> Iterator[str]:
-            for at, *rest in _rows(queryset):
-                yield json.dumps(dict(zip(EXPORTED, (at.isoformat(), *rest), strict=True)), ensure_ascii=False) + "\n"
-
-        return _attachment(lines(), "application/x-ndjson", "calls.ndjson")
-
-
-class _Echo:
-    """Gives back what a csv writer writes."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
-def _rows(queryset: QuerySet[ToolCall]) -> Iterator[tuple[Any, ...]]:
-    return queryset.values_list(*EXPORTED).iterator(chunk_size=1000)
-
-
-def _harmless(text: str) -> str:
-    """Keep a spreadsheet from taking a client's words for a formula (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
-
-
-def _attachment(lines: Iterator[str], kind: str, name: str) -> StreamingHttpResponse:
-    response = StreamingHttpResponse(lines, content_type=f"{kind}; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="{name}"'
-    return response
+        return call_export.as_json(request, queryset)

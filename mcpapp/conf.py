@@ -241,6 +241,15 @@ def call_log_secret_arguments() -> tuple[str, ...]:
     return tuple(_setting("CALL_LOG_SECRET_ARGUMENTS", ()))
 
 
+def call_links() -> Callable[[Any, Any], Mapping[str, str]] | None:
+    """Return what finds the pages of the admin about the client and the connection of a call, if anything.
+
+    It takes the request and the call, and returns URLs by the names of columns (`client_id`, `connection_key`).
+    """
+    value = _setting("CALL_LINKS", "")
+    return import_string(value) if value else None
+
+
 def call_log_days() -> int:
     """Return for how many days a call is kept."""
     return int(_setting("CALL_LOG_DAYS", 90))

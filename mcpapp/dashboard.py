@@ -9,9 +9,9 @@ from typing import Any
 
 from django.db.models import Max, Q, Sum
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.formats import date_format, localize
 
-from mcpapp.models import FINE, CallCount, ClientUsage, ConnectionUsage, Refusal
+from mcpapp.models import FINE, CallCount, CallDuration, ClientUsage, ConnectionUsage, Refusal
 
 PERIODS = (1, 7, 30)
 """Days."""
@@ -44,6 +44,18 @@ class Line:
     note: Any = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How long the calls of a tool took, in milliseconds, with a bar that compares the means."""
+
+    name: str
+    mean: str
+    median: str
+    p95: str
+    longest: str
+    percent: int
+
+
 @dataclass(slots=True)
 class Dashboard:
     """All that is shown; what somebody may not see is None, or has no bars."""
@@ -54,7 +66,7 @@ class Dashboard:
     failed: int = 0
     dropped: int = 0
     tools: list[Line] = field(default_factory=list)
-    slowest: list[Line] = field(default_factory=list)
+    slowest: list[Pace] = field(default_factory=list)
     clients: list[Line] | None = None
     refusals: list[Line] | None = None
     connections: int | None = None
@@ -108,10 +120,56 @@ def _count_calls(found: Dashboard, since: datetime) -> None:
         .annotate(all=Sum("calls"), good=Sum("calls", filter=fine), took=Sum("total_us"), longest=Max("longest_us"))
     )
     found.tools = _lines((row["tool"], row["all"], row["all"] - (row["good"] or 0)) for row in tools)
+    found.slowest = _slowest(tools, since)
+
+
+def _slowest(tools: Iterable[Mapping[str, Any]], since: datetime) -> list[Pace]:
     slow = sorted(tools, key=lambda row: row["took"] / row["all"], reverse=True)[:_MOST]
-    found.slowest = _lines(
-        (row["tool"], round(row["took"] / row["all"] / 1000), round(row["longest"] / 1000)) for row in slow
-    )
+    histograms: dict[str, dict[int, int]] = {}
+    rows = CallDuration.objects.filter(hour__gte=since, tool__in=[row["tool"] for row in slow])
+    for tool, bits, calls in rows.values("tool", "bits").annotate(all=Sum("calls")).values_list("tool", "bits", "all"):
+        histograms.setdefault(tool, {})[bits] = calls
+    means = [row["took"] / row["all"] for row in slow]
+    found = []
+    for row, mean in zip(slow, means, strict=True):
+        histogram, longest = histograms.get(row["tool"], {}), row["longest"]
+        found.append(
+            Pace(
+                name=row["tool"],
+                mean=_milliseconds(mean),
+                median=_milliseconds(percentile(histogram, 0.5, longest)),
+                p95=_milliseconds(percentile(histogram, 0.95, longest)),
+                longest=_milliseconds(longest),
+                percent=round(100 * mean / (means[0] or 1)),
+            )
+        )
+    return found
+
+
+def percentile(histogram: Mapping[int, int], part: float, longest: int) -> float | None:
+    """Return the duration in µs that a part of the calls did not exceed; None if none was counted.
+
+    It lies in the right power of two; where in it, is what calls that are spread evenly over it would have.
+
+    Args:
+        histogram: calls by the bits of their durations (`CallDuration.bits`).
+        longest: the duration that none exceeded.
+    """
+    wanted = part * sum(histogram.values())
+    for bits, calls in sorted(histogram.items()):
+        if wanted <= calls:
+            least = min(2.0 ** (bits - 1), longest) if bits else 0.0
+            return least + (min(2.0**bits, longest) - least) * wanted / calls
+        wanted -= calls
+    return None
+
+
+def _milliseconds(microseconds: float | None) -> str:
+    """Return milliseconds; under ten with a tenth, for most tools take less."""
+    if microseconds is None:
+        return "–"
+    found = microseconds / 1000
+    return str(localize(round(found, 1) if found < 9.95 else round(found)))
 
 
 def _bars(hours: Iterable[Mapping[str, Any]], since: datetime, days: int) -> list[Bar]:

@@ -91,6 +91,7 @@ class DoorLog:
         self._rows: set[Hashable] = set()
         self._is_running = False
         self._listens = conf.connection_facts() is not None
+        self._first_answer = self._tell_answered  # made once: it is looked up for each call
 
     # --- On the event loop ------------------------------------------------------------------------------------
 
@@ -131,7 +132,7 @@ class DoorLog:
         One that its client cancelled or left, or that reached no tool, says nothing of the connection.
         """
         if outcome in FINE:
-            identity.once(self._tell_answered)
+            identity.once(self._first_answer)
         elif outcome is not None and outcome != Outcome.CANCELLED:
             self._tell("failed", identity, outcome)
 

@@ -54,13 +54,14 @@ class ToolCall(models.Model):
     class Meta:
         verbose_name = _("tool call")
         verbose_name_plural = _("tool calls")
-        ordering = ("-id",)
+        ordering = ("-at", "-id")
+        # Each ends with the time: one index finds what is looked for, between two moments, the latest first.
         indexes = (
             models.Index(fields=["at"], name="mcpapp_call_at"),
-            models.Index(fields=["username", "-id"], name="mcpapp_call_username"),
-            models.Index(fields=["client_id", "-id"], name="mcpapp_call_client"),
-            models.Index(fields=["tool", "-id"], name="mcpapp_call_tool"),
-            models.Index(fields=["-id"], condition=~models.Q(outcome="ok"), name="mcpapp_call_not_ok"),
+            models.Index(fields=["username", "at"], name="mcpapp_call_username_at"),
+            models.Index(fields=["client_id", "at"], name="mcpapp_call_client_at"),
+            models.Index(fields=["tool", "at"], name="mcpapp_call_tool_at"),
+            models.Index(fields=["outcome", "at"], condition=~models.Q(outcome="ok"), name="mcpapp_call_not_ok_at"),
         )
 
     def __str__(self) -> str:
@@ -93,6 +94,30 @@ class CallCount(models.Model):
 
     def __str__(self) -> str:
         return f"{self.tool} {self.hour:%Y-%m-%d %H}"
+
+
+class CallDuration(models.Model):
+    """How many calls of a tool took how long in an hour, however they ended: a histogram, for percentiles.
+
+    Only what was ever as long has a row, which is a few for each tool and hour.
+    """
+
+    hour = models.DateTimeField(_("hour"))
+    tool = models.CharField(_("tool"), max_length=128)
+    bits = models.PositiveSmallIntegerField(_("bits of the duration in µs"))
+    """Of the duration in µs as a binary number: from 2 ** (bits - 1) to under 2 ** bits; 0 for under 1 µs."""
+    calls = models.PositiveBigIntegerField(_("calls"))
+
+    class Meta:
+        verbose_name = _("durations in an hour")
+        verbose_name_plural = _("durations in hours")
+        default_permissions = ()  # a part of what `CallCount` shows
+        constraints = (
+            models.UniqueConstraint(fields=["hour", "tool", "bits"], name="mcpapp_call_duration_hour_tool_bits"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.tool} {self.hour:%Y-%m-%d %H}: {self.bits} bits"
 
 
 class ClientUsage(models.Model):

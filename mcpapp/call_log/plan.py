@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
+from mcpapp.call_log.redaction import policy_of
+
 
 class Plan(NamedTuple):
     """How the calls of one run of a server are written; it can be pickled."""
@@ -31,7 +33,7 @@ class Plan(NamedTuple):
         from mcpapp import conf, models
         from mcpapp.registry import discover
 
-        written = (models.ToolCall, models.CallCount, models.ClientUsage, models.ConnectionUsage)
+        written = (models.ToolCall, models.CallCount, models.CallDuration, models.ClientUsage, models.ConnectionUsage)
         return cls(
             alias=router.db_for_write(models.ToolCall),
             tables={model.__name__: model._meta.db_table for model in written},
@@ -43,6 +45,4 @@ class Plan(NamedTuple):
 
     def policy(self, tool: str) -> Any:
         """Return what is kept of a tool's arguments (`mcpapp.call_log.redaction`)."""
-        if isinstance(self.arguments, str):
-            return self.arguments
-        return self.arguments.get(tool, self.arguments.get("*", "names"))
+        return policy_of(self.arguments, tool)

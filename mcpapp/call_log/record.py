@@ -59,7 +59,7 @@ def facts(
         message.get("id"),
         request_bytes,
         response_bytes,
-        params.get("arguments"),
+        params.get("arguments") or None,  # an empty dict would be kept alive, and looked at by the garbage collector
     )
 
 

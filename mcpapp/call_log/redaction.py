@@ -39,6 +39,11 @@ _SECRET_VALUE = re.compile(
 )
 
 
+def policy_of(setting: Any, tool: str) -> Any:
+    """Return what is kept of a tool's arguments, as `MCPAPP["CALL_LOG_ARGUMENTS"]` has it."""
+    return setting if isinstance(setting, str) else setting.get(tool, setting.get("*", "names"))
+
+
 def kept(arguments: Any, policy: Policy, *, secret: Collection[str] = ()) -> str:
     """Return what is kept of arguments, as JSON of at most `MAXIMUM_LENGTH` characters; empty for nothing.
 

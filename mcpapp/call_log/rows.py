@@ -47,6 +47,8 @@ class Rows(NamedTuple):
     calls: list[Row]
     counts: list[Row]
     """Hour, tool, outcome; calls, total_us, longest_us."""
+    durations: list[Row]
+    """Hour, tool, bits of the duration; calls."""
     clients: list[Row]
     """Client, day; its name, calls, failed calls, the last one."""
     connections: list[Row]
@@ -63,6 +65,7 @@ def rows_of(calls: Sequence[Facts], plan: Plan, clock: float, dropped: int, form
     tools, fine, secret = plan.tools, plan.fine, plan.secret
     rows: list[Row] = []
     groups: dict[Any, list[Any]] = {}
+    durations: dict[Any, int] = {}
     second, moment = -1, ""
     for began, ended, names, name, outcome, version, request_id, request_bytes, response_bytes, arguments in calls:
         at = int((clock + began) * 1e6)
@@ -88,7 +91,11 @@ def rows_of(calls: Sequence[Facts], plan: Plan, clock: float, dropped: int, form
                 kept(arguments, plan.policy(tool), secret=secret) if arguments else "",
             )
         )
-        key = (second // _HOUR, names, tool if is_known or outcome in fine else "", outcome)
+        hour = second // _HOUR
+        if is_known:
+            length = (hour, tool, duration.bit_length())
+            durations[length] = durations.get(length, 0) + 1
+        key = (hour, names, tool if is_known or outcome in fine else "", outcome)
         group = groups.get(key)
         if group is None:
             groups[key] = [1, duration, duration, at]
@@ -99,7 +106,16 @@ def rows_of(calls: Sequence[Facts], plan: Plan, clock: float, dropped: int, form
             group[2] = duration
         if at > group[3]:
             group[3] = at
-    return Rows(rows, *_counted(groups, fine, dropped))
+    counts, clients, connections = _counted(groups, fine, dropped)
+    return Rows(rows, counts, _by_hour(durations), clients, connections)
+
+
+def _by_hour(durations: dict[Any, int]) -> list[Row]:
+    return [(_start(hour), tool, bits, calls) for (hour, tool, bits), calls in sorted(durations.items())]
+
+
+def _start(hour: int) -> datetime:
+    return datetime.fromtimestamp(hour * _HOUR, UTC)
 
 
 def _counted(
@@ -111,7 +127,7 @@ def _counted(
     used: dict[str, list[Any]] = {}
     for (hour, names, tool, outcome), (calls, total, longest, last) in groups.items():
         last_at = _EPOCH + timedelta(microseconds=last)
-        count = counts.setdefault((datetime.fromtimestamp(hour * _HOUR, UTC), tool, outcome), [0, 0, 0])
+        count = counts.setdefault((_start(hour), tool, outcome), [0, 0, 0])
         count[0] += calls
         count[1] += total
         count[2] = max(count[2], longest)

@@ -56,6 +56,15 @@ def write(plan: Plan, calls: Sequence[Facts], clock: float, dropped: int = 0) ->
             _add(
                 connection,
                 cursor,
+                tables["CallDuration"],
+                ("hour", "tool", "bits"),
+                ("calls",),
+                {"calls": "{table}.calls + excluded.calls"},
+                rows.durations,
+            )
+            _add(
+                connection,
+                cursor,
                 tables["ClientUsage"],
                 ("client_id", "day"),
                 ("client_name", "calls", "failed_calls", "last_call_at"),

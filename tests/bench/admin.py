@@ -1,7 +1,8 @@
 """Measure the pages of the admin over many rows: `DATABASE_URL=… python -m tests.bench.admin`, an empty database.
 
-Makes 1,000 clients, 10,000 tokens, 1,000,000 calls with their counts, 20,000 refusals and 10,000 attempts,
-unless they are there from an earlier run, and prints for each page the milliseconds and the number of queries.
+Makes 1,000 clients, one of them with 500 people, 1,000 people, one of them with 200 connections, 10,000 tokens,
+1,000,000 calls with their counts, 20,000 refusals and 10,000 attempts, unless they are there from an earlier run, and
+prints for each list, and for pages of single objects, the milliseconds and the number of queries.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 os.environ.setdefault("DEBUG", "true")
 
 CLIENTS, PEOPLE, TOKENS, CALLS, REFUSALS, ATTEMPTS = 1_000, 1_000, 10_000, 1_000_000, 20_000, 10_000
+PEOPLE_OF_ONE, CLIENTS_OF_ONE = 500, 200
 DAYS = 90
 TOOLS = [f"tool-{number}" for number in range(30)]
 
@@ -28,7 +30,7 @@ def seed() -> None:
     from oauth2_provider.models import get_access_token_model
 
     from authapp.models import Application, Connection, ConnectionAttempt
-    from mcpapp.models import CallCount, ClientUsage, ConnectionUsage, Refusal, ToolCall
+    from mcpapp.models import CallCount, CallDuration, ClientUsage, ConnectionUsage, Refusal, ToolCall
 
     if ToolCall.objects.order_by("pk")[:1].exists():
         return
@@ -48,8 +50,13 @@ def seed() -> None:
         for number in range(CLIENTS)
     )
     pairs = [(users[number % PEOPLE], clients[(number * 7 + number // PEOPLE) % CLIENTS]) for number in range(TOKENS)]
+    consents = [
+        *pairs,
+        *((user, clients[0]) for user in users[:PEOPLE_OF_ONE]),
+        *((users[0], client) for client in clients[:CLIENTS_OF_ONE]),
+    ]
     Connection.objects.bulk_create(
-        [Connection(user=user, application=client, scope="mcp:tools") for user, client in dict.fromkeys(pairs)],
+        [Connection(user=user, application=client, scope="mcp:tools") for user, client in dict.fromkeys(consents)],
         batch_size=1000,
     )
     get_access_token_model().objects.bulk_create(
@@ -87,11 +94,20 @@ def seed() -> None:
     CallCount.objects.bulk_create(
         [
             CallCount(
-                hour=hour - timedelta(hours=ago), tool=tool, outcome=outcome, calls=9, total_us=9000, longest_us=9
+                hour=hour - timedelta(hours=ago), tool=tool, outcome=outcome, calls=9, total_us=9000, longest_us=4000
             )
             for ago in range(DAYS * 24)
             for tool in TOOLS
             for outcome in ("ok", "failed")
+        ],
+        batch_size=1000,
+    )
+    CallDuration.objects.bulk_create(
+        [
+            CallDuration(hour=hour - timedelta(hours=ago), tool=tool, bits=bits, calls=6)
+            for ago in range(DAYS * 24)
+            for tool in TOOLS
+            for bits in (9, 10, 12)
         ],
         batch_size=1000,
     )
@@ -155,6 +171,8 @@ def pages() -> list[str]:
         reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist") for model in admin.site._registry
     ]
     calls, clients = "/admin/mcpapp/toolcall/", "/admin/authapp/application/"
+    old = datetime.now(UTC) - timedelta(days=DAYS / 2)
+    between = f"at__gte={old:%Y-%m-%dT%H:%M}&at__lt={old + timedelta(days=3):%Y-%m-%dT%H:%M}"
     return [
         "/admin/",
         "/admin/?days=30",
@@ -162,13 +180,39 @@ def pages() -> list[str]:
         f"{calls}?q=person-7",
         f"{calls}?q=client-7",
         f"{calls}?q=tool-7",
-        f"{calls}?outcome=failed",
+        f"{calls}?outcome__exact=failed",
         f"{calls}?p=2",
+        f"{calls}?{between}",
+        f"{calls}?{between}&q=person-7",
+        f"{calls}?{between}&q=tool-7&outcome__exact=denied",
         f"{clients}?q=Client",
         f"{clients}?o=5",
         "/admin/authapp/connectionattempt/?state=stuck",
         "/admin/authapp/connectionattempt/?q=client-7",
     ]
+
+
+def single_pages() -> dict[str, str]:
+    """Return pages of single objects, with what is much about them."""
+    from django.contrib.auth import get_user_model
+    from django.urls import reverse
+    from oauth2_provider.models import get_access_token_model
+
+    from authapp.models import Application, ConnectionAttempt
+    from mcpapp.models import Refusal, ToolCall
+
+    rows = {
+        f"a client with {PEOPLE_OF_ONE} people": Application.objects.get(client_id="client-0"),
+        f"a person with {CLIENTS_OF_ONE} connections": get_user_model().objects.get(username="person-0"),
+        "a call": ToolCall.objects.latest("at"),
+        "a token": get_access_token_model().objects.latest("pk"),
+        "an attempt": ConnectionAttempt.objects.latest("pk"),
+        "a refusal": Refusal.objects.latest("pk"),
+    }
+    return {
+        reverse(f"admin:{row._meta.app_label}_{row._meta.model_name}_change", args=[row.pk]): name
+        for name, row in rows.items()
+    }
 
 
 def measure(path: str, browser: Any) -> tuple[float, float, int]:
@@ -210,9 +254,10 @@ def main() -> None:
     browser.force_login(owner, backend="django.contrib.auth.backends.ModelBackend")
     goal = 300 if connection.vendor == "postgresql" else 1000
     print(f"{connection.vendor}, goal {goal} ms\n{'first':>8} {'median':>8} {'queries':>8}  page")
-    for path in pages():
+    for path, name in {**dict.fromkeys(pages(), ""), **single_pages()}.items():
         first, median, queries = measure(path, browser)
-        print(f"{first:8.0f} {median:8.0f} {queries:8}  {path}{'  OVER THE GOAL' if median > goal else ''}")
+        said = f" ({name})" if name else ""
+        print(f"{first:8.0f} {median:8.0f} {queries:8}  {path}{said}{'  OVER THE GOAL' if median > goal else ''}")
 
 
 if __name__ == "__main__":

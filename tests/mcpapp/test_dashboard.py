@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -14,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from django.utils.translation import override
 
-from mcpapp.dashboard import dashboard
-from mcpapp.models import CallCount, ClientUsage, ConnectionUsage, Refusal
+from mcpapp.dashboard import dashboard, percentile
+from mcpapp.models import CallCount, CallDuration, ClientUsage, ConnectionUsage, Refusal
 from tests.oauth import browser
 
 pytestmark = pytest.mark.django_db
@@ -79,7 +80,10 @@ def test_the_figures_are_those_of_the_time_that_was_chosen(owner: Any, counts: N
     assert week is not None
     assert (week.calls, week.failed, week.dropped) == (103, 8, 9)
     assert [(line.name, line.count, line.note) for line in week.tools] == [("quick", 90, 0), ("slow", 10, 5)]
-    assert [(line.name, line.count, line.note) for line in week.slowest] == [("slow", 900, 4500), ("quick", 1, 5)]
+    assert [(line.name, line.mean, line.longest) for line in week.slowest] == [
+        ("slow", "900", "4500"),
+        ("quick", "1.0", "5.0"),
+    ]
     assert week.clients is not None
     assert [(line.name, line.count, line.note) for line in week.clients] == [("Client 0", 80, 8), ("Client 1", 23, 0)]
     assert week.refusals is not None
@@ -94,6 +98,51 @@ def test_the_figures_are_those_of_the_time_that_was_chosen(owner: Any, counts: N
     assert day is not None
     assert month is not None
     assert (day.calls, len(day.bars), month.calls, len(month.bars)) == (83, 24, 1103, 30)
+
+
+def durations(tool: str, calls: dict[int, int], hours: int = 0) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
+    CallDuration.objects.bulk_create(
+        CallDuration(hour=hour, tool=tool, bits=bits, calls=number) for bits, number in calls.items()
+    )
+
+
+def test_percentiles_are_those_of_the_time_that_was_chosen(owner: Any, counts: None) -> None:
+    durations("slow", {20: 10})  # 524 to 1049 ms
+    durations("quick", {9: 60, 10: 10})  # a quarter to half a millisecond, and up to one
+    durations("quick", {9: 20}, hours=30)
+    durations("quick", {20: 1000}, hours=24 * 20)
+    week, month = dashboard(owner, 7), dashboard(owner, 30)
+    assert week is not None
+    assert month is not None
+    assert [(line.name, line.median, line.p95) for line in week.slowest] == [
+        ("slow", "786", "1022"),
+        ("quick", "0.4", "0.8"),
+    ]
+    assert [(line.name, line.median, line.p95) for line in month.slowest][1] == ("quick", "5.0", "5.0"), "no longer"
+    page = browser(owner).get("/admin/").content.decode()
+    assert '<td class="count">786</td>' in page
+    assert '<th scope="col">p95</th>' in page
+
+
+def test_what_was_counted_before_there_were_histograms_has_no_percentiles(owner: Any, counts: None) -> None:
+    week = dashboard(owner, 7)
+    assert week is not None
+    assert {(line.median, line.p95) for line in week.slowest} == {("–", "–")}
+
+
+@pytest.mark.parametrize("durations", [[1] * 100, [*range(1, 2000)], [900, 1000, 2_000_000], [0], [7] * 99 + [10**8]])
+@pytest.mark.parametrize("part", [0.5, 0.95, 1.0])
+def test_a_percentile_is_right_but_for_a_factor_of_two(durations: list[int], part: float) -> None:
+    histogram: dict[int, int] = {}
+    for one in durations:
+        histogram[one.bit_length()] = histogram.get(one.bit_length(), 0) + 1
+    true = sorted(durations)[max(math.ceil(part * len(durations)) - 1, 0)]
+    found = percentile(histogram, part, max(durations))
+    assert found is not None
+    assert true / 2 <= found <= max(2 * true, 0)
+    assert found <= max(durations)
+    assert percentile({}, part, 5) is None
 
 
 def test_bars_stand_on_each_other_and_fit(owner: Any, counts: None) -> None:

@@ -11,7 +11,7 @@ from django.db.models import Model, QuerySet
 from django.utils import timezone
 
 from mcpapp import conf
-from mcpapp.models import CallCount, ClientUsage, ConnectionUsage, Refusal, ToolCall
+from mcpapp.models import CallCount, CallDuration, ClientUsage, ConnectionUsage, Refusal, ToolCall
 
 MAXIMUM_DAYS = 36_500
 MAXIMUM_BATCH_SIZE = 10_000
@@ -46,6 +46,7 @@ class Command(BaseCommand):
         calls = _delete(ToolCall.objects.filter(at__lt=now - timedelta(days=days)), size)
         old = now - timedelta(days=max(conf.call_count_days(), days))
         counts = _delete(CallCount.objects.filter(hour__lt=old), size)
+        counts += _delete(CallDuration.objects.filter(hour__lt=old), size)
         counts += _delete(ClientUsage.objects.filter(day__lt=old.date()), size)
         counts += _delete(ConnectionUsage.objects.filter(last_call_at__lt=old), size)
         counts += _delete(Refusal.objects.filter(last_at__lt=now - timedelta(days=conf.refusal_days())), size)

@@ -2,38 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from mcpapp import admin as call_admin
-from mcpapp.models import ToolCall
+from mcpapp.models import Refusal
+from tests.mcpapp.call_log.made import LIST, made
 from tests.oauth import browser
 
 pytestmark = pytest.mark.django_db
-LIST = "/admin/mcpapp/toolcall/"
-
-
-def made(**changes: Any) -> ToolCall:
-    known = {
-        "at": timezone.now(),
-        "user_key": "1",
-        "username": "alice",
-        "client_id": "client-1",
-        "client_name": "Cursor",
-        "tool": "my-orders",
-        "outcome": "ok",
-        "duration_us": 1500,
-        "request_bytes": 300,
-        "response_bytes": 1200,
-        "arguments": '["limit"]',
-    }
-    return ToolCall.objects.create(**known | changes)
 
 
 @pytest.fixture
@@ -86,23 +69,6 @@ def test_whole_words_are_looked_for(admin_user: Any, words: str, found: set[str]
     assert {call.tool for call in page.context["cl"].result_list} == found
 
 
-def test_what_is_chosen_is_taken_out_as_csv_and_json(admin_user: Any) -> None:
-    calls = [made(tool="=cmd|' /C calc'!A0"), made(arguments='{"limit":10}')]
-    chosen = [call.pk for call in calls]
-    made(tool="not chosen")
-
-    def taken(action: str) -> str:
-        response = browser(admin_user).post(LIST, {"action": action, "_selected_action": chosen})
-        assert response.streaming
-        return b"".join(response.streaming_content).decode()
-
-    rows = list(csv.DictReader(io.StringIO(taken("export_csv"))))
-    assert {row["tool"] for row in rows} == {"my-orders", "'=cmd|' /C calc'!A0"}, "no spreadsheet runs it"
-    objects = [json.loads(line) for line in taken("export_json").splitlines()]
-    assert {one["arguments"] for one in objects} == {'["limit"]', '{"limit":10}'}
-    assert objects[0]["username"] == "alice"
-
-
 def test_a_page_takes_a_few_queries_and_counts_no_further_than_pages_are_turned(
     admin_user: Any, monkeypatch: pytest.MonkeyPatch, django_assert_max_num_queries: Any
 ) -> None:
@@ -115,3 +81,72 @@ def test_a_page_takes_a_few_queries_and_counts_no_further_than_pages_are_turned(
     assert page.context["cl"].result_count == 7
     with django_assert_max_num_queries(12):
         client.get(LIST, {"q": "alice my-orders", "outcome__exact": "ok"})
+
+
+# --- Every view asks for its permission -----------------------------------------------------------------------------
+
+REFUSALS = "/admin/mcpapp/refusal/"
+
+
+def refused(number: int = 0) -> Refusal:
+    now = timezone.now()
+    return Refusal.objects.create(
+        hour=now.replace(minute=0, second=0, microsecond=0),
+        reason="expired",
+        ip_address=f"192.0.2.{number}",
+        requests=3,
+        last_at=now,
+    )
+
+
+@pytest.mark.parametrize(
+    ("permission", "other", "base", "make"),
+    [("view_toolcall", "view_refusal", LIST, made), ("view_refusal", "view_toolcall", REFUSALS, refused)],
+)
+def test_each_page_needs_the_permission_of_its_model(
+    staff: Any, django_user_model: Any, permission: str, other: str, base: str, make: Callable[[], Any]
+) -> None:
+    row = make()
+    pages = [base, f"{base}{row.pk}/change/", f"{base}{row.pk}/history/", f"{base}?p=2", f"{base}?q=x"]
+
+    def answers() -> set[int]:
+        owner = browser(django_user_model.objects.get(pk=staff.pk))
+        return {owner.get(page).status_code for page in pages}
+
+    def is_listed() -> bool:
+        return base in browser(django_user_model.objects.get(pk=staff.pk)).get("/admin/").content.decode()
+
+    assert (answers(), is_listed()) == ({403}, False)
+    staff.user_permissions.add(Permission.objects.get(codename=other))
+    assert (answers(), is_listed()) == ({403}, False)
+    staff.user_permissions.add(Permission.objects.get(codename=permission))
+    assert (answers(), is_listed()) == ({200}, True)
+    staff.is_staff = False
+    staff.save()
+    assert answers() == {302}, "who is no staff is asked to sign in as somebody who is"
+
+
+@pytest.mark.parametrize(
+    ("base", "make"), [(LIST, lambda number: made(username=f"user-{number}")), (REFUSALS, refused)]
+)
+def test_a_list_asks_as_often_for_sixty_rows_as_for_two(admin_user: Any, base: str, make: Callable[[int], Any]) -> None:
+    owner = browser(admin_user)
+
+    def queries(rows: int) -> int:
+        with CaptureQueriesContext(connection) as captured:
+            page = owner.get(base)
+        assert page.context["cl"].result_count == rows
+        return len(captured)
+
+    for number in range(2):
+        make(number)
+    few = queries(2)
+    for number in range(2, 60):
+        make(number)
+    assert queries(60) == few <= 8
+
+
+def test_a_call_takes_a_few_queries_however_many_there_are(admin_user: Any, django_assert_max_num_queries: Any) -> None:
+    calls, owner = [made(connection_key="1") for _ in range(60)], browser(admin_user)
+    with django_assert_max_num_queries(6):  # session, user, call; user, client and connection that it names
+        owner.get(f"{LIST}{calls[0].pk}/change/")

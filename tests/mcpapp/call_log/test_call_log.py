@@ -18,7 +18,7 @@ from mcp.server.mcpserver.exceptions import ToolError
 from authapp.models import Application, Connection
 from mcpapp import registry, usage
 from mcpapp.call_log import store, writer
-from mcpapp.models import CallCount, ConnectionUsage, ToolCall
+from mcpapp.models import CallCount, CallDuration, ConnectionUsage, ToolCall
 from mcpapp.registry import tool
 from tests.mcpapp.helpers import MODERN, call, make_token, payload, send, serving
 from tests.oauth import RESOURCE
@@ -159,6 +159,9 @@ async def test_calls_are_counted_by_the_hour_and_by_connection(declared: None, a
     durations = [row.duration_us for row in await rows() if row.tool == "fine"]
     assert counts["fine", "ok"].total_us == sum(durations)
     assert counts["fine", "ok"].longest_us == max(durations)
+    histogram = {(one.tool, one.bits): one.calls async for one in CallDuration.objects.all()}
+    lengths = [(row.tool, row.duration_us.bit_length()) for row in await rows()]
+    assert histogram == {key: lengths.count(key) for key in lengths}
     found = await sync_to_async(usage.of_connections)([connection_id, 987_654])
     assert {key: one.calls for key, one in found.items()} == {connection_id: 6}
     assert found[connection_id].last_call_at == max(row.at for row in await rows())
@@ -333,11 +336,13 @@ async def test_old_calls_and_counts_are_deleted_and_young_ones_stay(
         first, second = ToolCall.objects.order_by("id")[:2]
         ToolCall.objects.filter(pk__in=[first.pk, second.pk]).update(at=first.at - timedelta(days=91))
         ConnectionUsage.objects.create(connection_key="old", calls=1, last_call_at=first.at - timedelta(days=401))
+        CallDuration.objects.create(hour=first.at - timedelta(days=401), tool="fine", bits=9, calls=1)
         call_command("clear_old_calls", "--batch-size", "1")
         connections.close_all()  # of this thread
 
     await sync_to_async(age)()
     assert len(await rows()) == 4
     assert await CallCount.objects.acount() == 1
+    assert sum([one.calls async for one in CallDuration.objects.all()]) == 6
     assert await ConnectionUsage.objects.filter(connection_key="old").acount() == 0
-    assert capsys.readouterr().out == "Deleted 2 calls and 1 counts of calls.\n"
+    assert capsys.readouterr().out == "Deleted 2 calls and 2 counts of calls.\n"

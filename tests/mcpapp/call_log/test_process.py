@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import marshal
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,9 +17,9 @@ from asgiref.sync import sync_to_async
 from django.db import OperationalError, connections
 
 from mcpapp.call_log import store, writer
-from mcpapp.call_log.helper import CannotHelp, Helper, NotWritten
+from mcpapp.call_log.helper import PIPE_BYTES, CannotHelp, Helper, NotWritten
 from mcpapp.call_log.plan import Plan
-from mcpapp.call_log.process import LENGTH
+from mcpapp.call_log.process import LENGTH, NICE
 from mcpapp.call_log.rows import Facts
 from mcpapp.models import CallCount, ToolCall
 
@@ -66,6 +68,14 @@ async def written(log: writer.CallLog) -> None:
     async with asyncio.timeout(20):
         while log.waiting:  # noqa: ASYNC110  (nobody tells)
             await asyncio.sleep(0.01)
+
+
+async def test_calls_come_before_their_rows_and_a_batch_is_handed_over_at_once(helper: Helper) -> None:
+    assert os.getpriority(os.PRIO_PROCESS, helper._process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + NICE
+    if sys.platform == "linux":
+        assert fcntl.fcntl(helper._process.stdin, fcntl.F_GETPIPE_SZ) >= PIPE_BYTES
+    batch = [call()] * writer.BATCH
+    assert len(marshal.dumps(batch)) < PIPE_BYTES / 2
 
 
 async def test_a_busy_worker_has_its_calls_written_and_ends_the_process_with_itself(helpers: list[Helper]) -> None:
