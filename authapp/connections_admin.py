@@ -91,7 +91,7 @@ class ConnectionAdmin(PageFacts, admin.ModelAdmin):  # type: ignore[type-arg]
     list_select_related = ("user", "application")
     list_filter = ("authorized_at", "application__registration_source", *admin_links.FILTERS)
     search_fields = (f"user__{USERNAME}", "application__name", "application__client_id")
-    date_hierarchy = "authorized_at"
+    show_full_result_count = False
     ordering = ("-pk",)
     actions = ("disconnect",)
     readonly_fields = (
