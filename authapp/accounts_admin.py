@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext_lazy as _
 
 from authapp import account_checks, admin_links, confirmation
@@ -24,8 +22,8 @@ from authapp.models import AccountCheck, IdentityCredential
 _USERNAME = get_user_model().USERNAME_FIELD
 
 
-class _OnlyLookedAt(admin.ModelAdmin):  # type: ignore[type-arg]
-    """Nobody makes or changes one, and Django's own way to delete is not there."""
+class _OnlyLookedAt(confirmation.DeletedByAction, admin.ModelAdmin):  # type: ignore[type-arg]
+    """Nobody makes or changes one."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Sign-ins make them."""
@@ -34,12 +32,6 @@ class _OnlyLookedAt(admin.ModelAdmin):  # type: ignore[type-arg]
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Sign-ins and answers change them."""
         return False
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Leave Django's own way to delete many out."""
-        actions: dict[str, Any] = super().get_actions(request)
-        actions.pop("delete_selected", None)
-        return actions
 
 
 class AccountCheckAdmin(_OnlyLookedAt):
@@ -55,18 +47,7 @@ class AccountCheckAdmin(_OnlyLookedAt):
     search_fields = (f"user__{_USERNAME}",)
     ordering = ("pk",)
     actions = ("forget",)
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Forget one check, as the action does.
-
-        Raises:
-            PermissionDenied: of who may not delete checks.
-        """
-        if not self.has_delete_permission(request):
-            raise PermissionDenied
-        found = self.get_object(request, unquote(object_id))
-        answer = self.forget(request, AccountCheck.objects.filter(pk__in=[found.pk] if found is not None else []))
-        return answer or HttpResponseRedirect(reverse("admin:authapp_accountcheck_changelist"))
+    deleting = "forget"
 
     @admin.action(description=_("Forget selected checks"), permissions=["delete"])
     def forget(self, request: HttpRequest, queryset: QuerySet[AccountCheck]) -> HttpResponse | None:

@@ -8,11 +8,8 @@ from functools import partial
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
-from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from oauth2_provider.models import get_access_token_model, get_grant_model
@@ -56,26 +53,10 @@ def ends(applications: QuerySet[Application]) -> list[tuple[Any, int]]:
     ]
 
 
-class ClientActions:
+class ClientActions(confirmation.DeletedByAction):
     """The actions, for a ModelAdmin of clients."""
 
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Leave Django's own way to delete many out: it lists every row that goes, and locks in another order."""
-        actions: dict[str, Any] = super().get_actions(request)  # type: ignore[misc]
-        actions.pop("delete_selected", None)
-        return actions
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """Forget one client, as the action does.
-
-        Raises:
-            PermissionDenied: of who may not delete clients.
-        """
-        if not self.has_delete_permission(request):  # type: ignore[attr-defined]
-            raise PermissionDenied
-        client = self.get_object(request, unquote(object_id))  # type: ignore[attr-defined]
-        answer = self.forget(request, Application.objects.filter(pk=client.pk if client is not None else None))
-        return answer or HttpResponseRedirect(reverse("admin:authapp_application_changelist"))
+    deleting = "forget"
 
     @admin.action(description=_("Disable selected clients"), permissions=["change"])
     def disable(self, request: HttpRequest, queryset: QuerySet[Application]) -> HttpResponse | None:

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.admin.utils import unquote
 from django.contrib.auth import get_user_model
-from django.core.exceptions import PermissionDenied
 from django.db.models import Exists, OuterRef, QuerySet
 from django.forms.models import BaseInlineFormSet
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
+from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.utils.functional import cached_property
 from django.utils.translation import gettext_lazy as _
@@ -82,7 +79,7 @@ class ConnectionInline(admin.TabularInline):  # type: ignore[type-arg]
         return link(connection.application)
 
 
-class ConnectionAdmin(SeeAs, PageFacts, admin.ModelAdmin):  # type: ignore[type-arg]
+class ConnectionAdmin(SeeAs, confirmation.DeletedByAction, PageFacts, admin.ModelAdmin):  # type: ignore[type-arg]
     """Who connected which client."""
 
     list_display = (
@@ -92,9 +89,10 @@ class ConnectionAdmin(SeeAs, PageFacts, admin.ModelAdmin):  # type: ignore[type-
     list_select_related = ("user", "application")
     list_filter = ("authorized_at", "application__registration_source", *admin_links.FILTERS)
     search_fields = (f"user__{USERNAME}", "application__name", "application__client_id")
-    date_hierarchy = "authorized_at"
+    show_full_result_count = False
     ordering = ("-pk",)
     actions = ("disconnect",)
+    deleting = "disconnect"
     readonly_fields = (
         *("user", "application", "scope", "resource", "issuer", "asserted_scope"),
         *("redirect_destination", "created_at", "authorized_at"),
@@ -107,12 +105,6 @@ class ConnectionAdmin(SeeAs, PageFacts, admin.ModelAdmin):  # type: ignore[type-
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Only consent changes one."""
         return False
-
-    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
-        """Leave Django's own way to delete many out: it does not say what ends."""
-        actions: dict[str, Any] = super().get_actions(request)
-        actions.pop("delete_selected", None)
-        return actions
 
     def get_list_display(self, request: HttpRequest) -> tuple[Any, ...]:
         """Leave out what nobody counts."""
@@ -127,18 +119,6 @@ class ConnectionAdmin(SeeAs, PageFacts, admin.ModelAdmin):  # type: ignore[type-
         for connection in rows:
             connection.use = used.get(connection.pk)
             connection.life = lives.get(connection.pk, token_life.Life())
-
-    def delete_view(self, request: HttpRequest, object_id: str, extra_context: Any = None) -> HttpResponse:
-        """End one connection, as the action does.
-
-        Raises:
-            PermissionDenied: of who may not delete connections.
-        """
-        if not self.has_delete_permission(request):
-            raise PermissionDenied
-        found = self.get_object(request, unquote(object_id))
-        answer = self.disconnect(request, Connection.objects.filter(pk__in=[found.pk] if found is not None else []))
-        return answer or HttpResponseRedirect(reverse("admin:authapp_connection_changelist"))
 
     @admin.action(description=_("Disconnect selected connections"), permissions=["delete"])
     def disconnect(self, request: HttpRequest, queryset: QuerySet[Connection]) -> HttpResponse | None:

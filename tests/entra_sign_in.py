@@ -18,6 +18,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 
+from tests.conftest import LiveServer
 from tests.star.entra_provider import OTHER_TENANT, TENANT, EntraProvider
 
 SITE_ID = "3f1c2d4e-5a6b-4c7d-8e9f-a0b1c2d3e4f5"
@@ -57,6 +58,20 @@ class SignInProvider(EntraProvider):
         """Refresh tokens, and whose they are."""
         self.given: list[str] = []
         """All secrets that were handed out."""
+
+    def serve(self, server: LiveServer, **settings: str) -> None:
+        """Set a site up by its environment, as its owner does, so that its people sign in here."""
+        server.environment |= {
+            "ENTRA_TENANT_ID": TENANT,
+            "ENTRA_CLIENT_ID": SITE_ID,
+            "ENTRA_CLIENT_SECRET": SITE_SECRET,
+            "ENTRA_AUTHORITY": self.url,
+            "ENTRA_CREATE_USERS": "true",
+            "PRIVATE_KEY_HOSTS": urlsplit(self.url).netloc,
+            "SSL_CERT_FILE": str(self.certificate),
+            **settings,
+        }
+        self.redirect_uris = {f"{server.url}/accounts/oidc/entra/login/callback/"}
 
     def rotate(self) -> None:
         """Sign with another key from now on, and publish no other."""

@@ -64,6 +64,16 @@ def queries(person: Client, address: str) -> int:
     return len(captured)
 
 
+def asks_as_often_for_sixty_as_for_two(person: Client, address: str) -> None:
+    """See that a list asks no more statements for more rows."""
+    fill(2)
+    queries(person, address)
+    few = queries(person, address)
+    fill(58)
+    assert queries(person, address) == few
+    assert len(person.get(address).context["cl"].result_list) == 60
+
+
 def clerk(*permissions: str) -> Client:
     """A browser of somebody of the staff with these permissions alone."""
     user, _ = get_user_model().objects.get_or_create(username="clerk", defaults={"is_staff": True})

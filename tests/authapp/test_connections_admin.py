@@ -17,7 +17,7 @@ from authapp.models import Application, AuditEvent, Connection, TokenFamily
 from authapp.token_life import Life
 from authapp.tokens import find_access_token
 from mcpapp.models import ConnectionUsage
-from tests.authapp.admin_rows import clerk, fill, queries
+from tests.authapp.admin_rows import asks_as_often_for_sixty_as_for_two, clerk, fill, queries
 from tests.authapp.client_actions import asked, confirmed
 from tests.oauth import CALLBACK, PKCE, authorize, browser, connected, redeem, refresh
 
@@ -96,12 +96,7 @@ def test_what_cannot_be_used_now_does_not_count_as_live(owner: Client, alice: An
 
 
 def test_the_list_asks_as_often_for_sixty_as_for_two(owner: Client) -> None:
-    fill(2)
-    queries(owner, LIST)
-    few = queries(owner, LIST)
-    fill(58)
-    assert queries(owner, LIST) == few
-    assert Connection.objects.count() == 60
+    asks_as_often_for_sixty_as_for_two(owner, LIST)
 
 
 def test_disconnecting_says_what_ends_and_then_ends_it(owner: Client, alice: Any, bob: Any) -> None:

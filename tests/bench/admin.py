@@ -1,6 +1,6 @@
 """Measure the pages of the admin over many rows: `DATABASE_URL=… python -m tests.bench.admin`, an empty database.
 
-Makes 1,000 clients, one of them with 500 people, 1,000 people, one of them with 200 connections, 10,000 tokens,
+Makes 1,000 clients, one of them with 500 people, 1,000 people, one of them with 200 connections, 10,000 logins,
 1,000,000 calls with their counts, 20,000 refusals and 10,000 attempts, unless they are there from an earlier run, and
 prints for each list, and for pages of single objects, the milliseconds and the number of queries.
 """
@@ -11,6 +11,7 @@ import argparse
 import os
 import statistics
 import time
+import uuid
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
@@ -27,9 +28,9 @@ TOOLS = [f"tool-{number}" for number in range(30)]
 def seed() -> None:
     """Fill the tables, in the proportions of a site that is used."""
     from django.contrib.auth import get_user_model
-    from oauth2_provider.models import get_access_token_model
+    from oauth2_provider.models import get_access_token_model, get_refresh_token_model
 
-    from authapp.models import Application, Connection, ConnectionAttempt
+    from authapp.models import Application, Connection, ConnectionAttempt, TokenFamily
     from mcpapp.models import CallCount, CallDuration, ClientUsage, ConnectionUsage, Refusal, ToolCall
 
     if ToolCall.objects.order_by("pk")[:1].exists():
@@ -59,7 +60,7 @@ def seed() -> None:
         [Connection(user=user, application=client, scope="mcp:tools") for user, client in dict.fromkeys(consents)],
         batch_size=1000,
     )
-    get_access_token_model().objects.bulk_create(
+    access_tokens = get_access_token_model().objects.bulk_create(
         [
             get_access_token_model()(
                 user=user,
@@ -69,6 +70,28 @@ def seed() -> None:
                 expires=now + timedelta(minutes=number % 120 - 60),
             )
             for number, (user, client) in enumerate(pairs)
+        ],
+        batch_size=1000,
+    )
+    families = TokenFamily.objects.bulk_create(
+        [
+            TokenFamily(
+                family=uuid.uuid4(), code_digest=f"{number:064}", user=user, application=client, scope="mcp:tools"
+            )
+            for number, (user, client) in enumerate(pairs)
+        ],
+        batch_size=1000,
+    )
+    get_refresh_token_model().objects.bulk_create(
+        [
+            get_refresh_token_model()(
+                user=token.user,
+                application=token.application,
+                token_checksum=token.token_checksum,
+                access_token=token,
+                token_family=family.family,
+            )
+            for token, family in zip(access_tokens, families, strict=True)
         ],
         batch_size=1000,
     )
@@ -187,6 +210,15 @@ def pages() -> list[str]:
         f"{calls}?{between}&q=tool-7&outcome__exact=denied",
         f"{clients}?q=Client",
         f"{clients}?o=5",
+        f"{clients}1/change/",
+        "/admin/authapp/connection/?client=1",
+        "/admin/authapp/connection/?person=1",
+        "/admin/oauth2_provider/accesstoken/?live=yes",
+        "/admin/oauth2_provider/accesstoken/?live=no",
+        "/admin/oauth2_provider/refreshtoken/?live=yes",
+        "/admin/oauth2_provider/refreshtoken/?live=no",
+        f"{calls}?client=client-7",
+        f"{calls}?person=person-7&key=8",
         "/admin/authapp/connectionattempt/?state=stuck",
         "/admin/authapp/connectionattempt/?q=client-7",
     ]

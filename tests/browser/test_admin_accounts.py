@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -12,7 +11,7 @@ from tests.browser.conftest import Open
 from tests.browser.desk import Client
 from tests.browser.test_admin import act, look
 from tests.conftest import LiveServer
-from tests.entra_sign_in import SITE_ID, SITE_SECRET, TENANT, SignInProvider
+from tests.entra_sign_in import TENANT, SignInProvider
 
 pytestmark = pytest.mark.live
 
@@ -26,16 +25,7 @@ def provider(tmp_path: Path) -> Iterator[SignInProvider]:
 @pytest.fixture
 def live_server_url(new_server: Callable[[], LiveServer], provider: SignInProvider) -> str:
     server = new_server()
-    server.environment |= {
-        "ENTRA_TENANT_ID": TENANT,
-        "ENTRA_CLIENT_ID": SITE_ID,
-        "ENTRA_CLIENT_SECRET": SITE_SECRET,
-        "ENTRA_AUTHORITY": provider.url,
-        "ENTRA_CREATE_USERS": "true",
-        "PRIVATE_KEY_HOSTS": urlsplit(provider.url).netloc,
-        "SSL_CERT_FILE": str(provider.certificate),
-    }
-    provider.redirect_uris = {f"{server.url}/accounts/oidc/entra/login/callback/"}
+    provider.serve(server)
     server.start("manage.py", "runserver", "--noreload", str(server.port))
     return server.url
 

@@ -7,13 +7,13 @@ import time
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import httpx2
 import pytest
 
 from tests.conftest import LiveServer
-from tests.entra_sign_in import ALICE, SITE_ID, SITE_SECRET, TENANT, SignInProvider
+from tests.entra_sign_in import ALICE, SITE_SECRET, SignInProvider
 from tests.oauth import PKCE
 
 pytestmark = pytest.mark.live
@@ -26,20 +26,13 @@ SECONDS = 2
 def server(new_server: Callable[[], LiveServer], provider: SignInProvider) -> LiveServer:
     """A site that is set up by its environment, as its owner does it."""
     server = new_server()
-    server.environment |= {
-        "ENTRA_TENANT_ID": TENANT,
-        "ENTRA_CLIENT_ID": SITE_ID,
-        "ENTRA_CLIENT_SECRET": SITE_SECRET,
-        "ENTRA_AUTHORITY": provider.url,
-        "ENTRA_CREATE_USERS": "true",
-        "ENTRA_ONLY": "true",
-        "ENTRA_GROUPS": '{"Tool.User": "Tool users"}',
-        "ENTRA_ACCOUNT_CHECK_SECONDS": str(SECONDS),
-        "PRIVATE_KEY_HOSTS": urlsplit(provider.url).netloc,
-        "SSL_CERT_FILE": str(provider.certificate),
-        "LOG_LEVEL": "DEBUG",
-    }
-    provider.redirect_uris = {f"{server.url}/accounts/oidc/entra/login/callback/"}
+    provider.serve(
+        server,
+        ENTRA_ONLY="true",
+        ENTRA_GROUPS='{"Tool.User": "Tool users"}',
+        ENTRA_ACCOUNT_CHECK_SECONDS=str(SECONDS),
+        LOG_LEVEL="DEBUG",
+    )
     server.start("-m", "uvicorn", "config.asgi:application", "--port", str(server.port))
     return server
 
