@@ -61,8 +61,11 @@ class SiteReadiness:
         found: dict[str, str] = {}
         try:
             await self._ask_database()
-            if not await self._has_migrations():
-                found["migrations"] = "there are migrations to apply (manage.py migrate)"
+            try:
+                if not await self._has_migrations():
+                    found["migrations"] = "there are migrations to apply (manage.py migrate)"
+            except TimeoutError:  # the database has just answered; this takes longer beside a full load
+                found["migrations"] = "it is not known yet whether there are migrations to apply"
         except (DatabaseError, TimeoutError) as error:
             found["database"] = f"the database does not answer ({error or 'too slow'})"
         if self._call_log is not None and not self._call_log.is_writing:
