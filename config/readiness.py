@@ -67,7 +67,7 @@ class SiteReadiness:
             except TimeoutError:  # the database has just answered; this takes longer beside a full load
                 found["migrations"] = "it is not known yet whether there are migrations to apply"
         except (DatabaseError, TimeoutError) as error:
-            found["database"] = f"the database does not answer ({error or 'too slow'})"
+            found["database"] = f"the database does not answer ({str(error) or 'too slow'})"
         if self._call_log is not None and not self._call_log.is_writing:
             found["calls"] = "calls are not being written down"
         if found and self._missing != tuple(found):

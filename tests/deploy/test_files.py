@@ -125,7 +125,7 @@ def test_no_file_has_a_secret_and_none_starts_without_one() -> None:
     assert (values["SECRET_KEY"], values["DATABASE_PASSWORD"]) == ("", "")
     text = (DEPLOY / "compose.yaml").read_text(encoding="utf-8")
     for name in ("SECRET_KEY", "DATABASE_PASSWORD"):
-        assert set(re.findall(rf"\$\{{{name}[^}}]*\}}", text)) == {f"${{{name}:?}}"}, "compose stops without it"
+        assert set(re.findall(rf"\$\{{{name}\b[^}}]*\}}", text)) == {f"${{{name}:?}}"}, "compose stops without it"
     kinds = {document["kind"] for path in MANIFESTS for document in documents(path)}
     assert "Secret" not in kinds
     environment = {

@@ -12,8 +12,9 @@ from django.core.management.base import BaseCommand, CommandError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-READY_SECONDS = 60
-"""How long a new worker may take until it serves; uvicorn's 5 s are short for one that starts beside a full load."""
+READY_SECONDS = 20
+"""How long a new worker may take until it serves: uvicorn's 5 s are short for one that starts beside a full load.
+Longer would be worse: one that dies while it is asked how it is, is missed only after this time."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than a proxy keeps an idle connection (nginx: 60 s): who closes first must be the one that sends, or a request
 meets a connection that has just been closed."""
