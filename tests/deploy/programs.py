@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -17,7 +18,8 @@ DEPLOY = ROOT / "deploy"
 def program(name: str) -> str:
     """Return where a program is; skip the test where it is not installed."""
     beside = Path(sys.executable).parent / name
-    found = str(beside) if beside.exists() else shutil.which(name, path="/usr/sbin:/usr/bin:/usr/local/bin:/sbin:/bin")
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"  # where Debian keeps servers
+    found = str(beside) if beside.exists() else shutil.which(name, path=path)
     if found is None:
         pytest.skip(f"{name} is not installed")
     return found
