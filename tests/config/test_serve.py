@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import socket
-import subprocess
 import sys
 import threading
 import time
@@ -19,7 +18,8 @@ import anyio.to_thread
 import httpx2
 import pytest
 
-from tests.conftest import ROOT, LiveServer
+from tests.conftest import LiveServer
+from tests.deploy.programs import run
 from tests.mcpapp.test_subscription_workers import heard, listening
 from tests.mcpapp.workers import PATIENCE_SECONDS, Answer, Caller, Program
 
@@ -132,15 +132,7 @@ def test_a_start_that_fails_is_a_failure(new_server: Callable[[], LiveServer]) -
     server = new_server()
 
     def exit_code(*options: str) -> tuple[int, str]:
-        done = subprocess.run(
-            [sys.executable, "manage.py", "serve", *options],
-            cwd=ROOT,
-            env=server.environment,
-            capture_output=True,
-            text=True,
-            timeout=100,
-            check=False,
-        )
+        done = run(sys.executable, "manage.py", "serve", *options, env=server.environment)
         return done.returncode, done.stderr
 
     with socket.socket() as taken:

@@ -97,7 +97,7 @@ def test_probes_ask_what_is_answered() -> None:
     [container] = deployment["spec"]["template"]["spec"]["containers"]
     paths = {name: container[name]["httpGet"]["path"] for name in container if name.endswith("Probe")}
     assert paths == {"startupProbe": "/healthz", "readinessProbe": "/readyz", "livenessProbe": "/healthz"}
-    for name in ("Dockerfile", "Caddyfile", "traefik.yaml"):
+    for name in ("Dockerfile", "Caddyfile", "traefik-dynamic.yaml"):
         assert set(re.findall(r"/\w+z\b", (DEPLOY / name).read_text())) == {"/readyz"}, name
 
 
