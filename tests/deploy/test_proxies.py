@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -15,8 +16,9 @@ import pytest
 from mcp.client.subscriptions import ToolsListChanged
 
 from tests.clients.person import Person
-from tests.conftest import LiveDatabases, LiveServer, free_port
+from tests.conftest import ROOT, LiveDatabases, LiveServer, free_port
 from tests.deploy.programs import DEPLOY, program, run
+from tests.mcpapp.helpers import message
 from tests.mcpapp.test_subscription_workers import heard, listening
 from tests.mcpapp.workers import PATIENCE_SECONDS, Program
 from tests.over_http import CALLBACK, log_in
@@ -37,12 +39,14 @@ def shipped(name: str, changes: dict[str, str]) -> str:
 class Proxy:
     """A proxy in front of `manage.py serve`; `url` is what people use."""
 
-    def __init__(self, folder: Path, kind: str, server: LiveServer) -> None:
+    def __init__(self, folder: Path, kind: str, server: LiveServer, prefix: str = "") -> None:
         self.folder = folder
         self.kind = kind
         self.server = server
         self.port, self.tls_port, self.redirect_port = free_port(), free_port(), free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.origin = f"http://127.0.0.1:{self.port}"
+        self.url = f"{self.origin}{prefix}"
+        self.probe = f"{self.origin}/.well-known/oauth-authorization-server{prefix}"
         self.log = folder / "proxy.log"
         self.access_log = folder / "access.log"
         self.environment = dict(os.environ)
@@ -72,6 +76,8 @@ class Proxy:
                 "/etc/ssl/star/privkey.pem": str(self.folder / "server.pem"),
             },
         )
+        if self.url != self.origin:
+            site = self._under_a_path(site)
         (self.folder / "star.conf").write_text(site)
         paths = "".join(
             f"{name}_temp_path {self.folder / name}; " for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -84,6 +90,15 @@ class Proxy:
         assert tested.returncode == 0, tested.stderr
         assert "[warn]" not in tested.stderr
         return command
+
+    def _under_a_path(self, site: str) -> str:
+        """Do what docs/deploy-proxies.md says of a sub-path."""
+        location = re.search(r"    location / \{\n(.*?)\n    \}\n", site, re.DOTALL)
+        assert location
+        (self.folder / "star-proxy.conf").write_text(location[1])
+        guide = (ROOT / "docs" / "deploy-proxies.md").read_text(encoding="utf-8")
+        [block] = re.findall(r"```nginx\n(.*?)```", guide, re.DOTALL)
+        return site.replace(location[0], block)
 
     def _caddy(self) -> list[str]:
         caddy = program("caddy")
@@ -108,8 +123,8 @@ class Proxy:
             "http://127.0.0.1:8000": f"http://{self.upstream}",
             "      tls:\n        certResolver: letsencrypt\n": "",
         }
-        dynamic = self.folder / "traefik.yaml"
-        dynamic.write_text(shipped("traefik.yaml", changes).replace("127.0.0.1 and", "star.example and"))
+        dynamic = self.folder / "star.yaml"  # Traefik would take traefik.yaml for its static configuration
+        dynamic.write_text(shipped("traefik-dynamic.yaml", changes))
         entry = f"--entryPoints.websecure.address=127.0.0.1:{self.port}"
         return [traefik, entry, f"--providers.file.filename={dynamic}", "--log.level=INFO"]
 
@@ -131,7 +146,7 @@ class Proxy:
 
     def _status(self) -> int:
         try:
-            return httpx2.get(f"{self.url}/readyz", trust_env=False, timeout=PATIENCE_SECONDS).status_code
+            return httpx2.get(self.probe, trust_env=False, timeout=PATIENCE_SECONDS).status_code
         except httpx2.TransportError:
             return 0
 
@@ -167,16 +182,33 @@ def test_a_person_connects_a_client_through_it(proxy: Proxy) -> None:
         assert http.get("/.well-known/oauth-authorization-server").json()["issuer"] == proxy.url
         with Person("demo", "demo") as person:
             token = log_in(proxy.url, person).access_token
-        body = {
-            "jsonrpc": "2.0",
-            "id": 1,
-            "method": "tools/call",
-            "params": {"name": "protected-data", "arguments": {}},
-        }
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, text/event-stream"}
-        assert '"demo"' in http.post("/star", json=body, headers=headers).text.replace("\\", "")
+        request = message("tools/call", {"name": "protected-data", "arguments": {}})
+        headers = {**request["headers"], "Authorization": f"Bearer {token}"}
+        assert '"demo"' in http.post("/star", content=request["content"], headers=headers).text.replace("\\", "")
         assert http.get("/static/star/star.css").status_code == 200
         assert http.get("/healthz").text == "ok"
+
+
+def test_under_a_path_all_is_under_it_but_what_the_specifications_have_at_the_root(
+    new_server: Callable[[], LiveServer], tmp_path: Path
+) -> None:
+    program("nginx")
+    server = new_server()
+    proxy = Proxy(tmp_path, "nginx", server, "/prefix")
+    server.start("manage.py", "serve", "--port", str(server.port))
+    with proxy.running(), httpx2.Client(trust_env=False, timeout=PATIENCE_SECONDS) as http:
+        resource = http.get(f"{proxy.origin}/.well-known/oauth-protected-resource/prefix/star").json()["resource"]
+        assert resource == f"{proxy.url}/star"
+        challenge = http.post(resource, json={}).headers["www-authenticate"]
+        assert f'"{proxy.origin}/.well-known/oauth-protected-resource/prefix/star"' in challenge
+        assert http.get(f"{proxy.origin}/.well-known/openid-configuration/prefix").json()["issuer"] == proxy.url
+        with Person("demo", "demo") as person:
+            token = log_in(proxy.url, person).access_token
+        request = message("tools/call", {"name": "protected-data", "arguments": {}})
+        headers = {**request["headers"], "Authorization": f"Bearer {token}"}
+        assert http.post(resource, content=request["content"], headers=headers).status_code == 200
+        assert http.get(f"{proxy.url}/static/star/star.css").status_code == 200
+        assert http.get(f"{proxy.origin}/o/token/").status_code == 404, "the rest of the host is somebody else's"
 
 
 async def test_a_change_comes_through_it_at_once(proxy: Proxy, at_the_site: Program) -> None:
