@@ -125,8 +125,9 @@ class Proxy:
         }
         dynamic = self.folder / "star.yaml"  # Traefik would take traefik.yaml for its static configuration
         dynamic.write_text(shipped("traefik-dynamic.yaml", changes))
+        quiet = ("--global.checkNewVersion=false", "--global.sendAnonymousUsage=false")  # it asks the internet
         entry = f"--entryPoints.websecure.address=127.0.0.1:{self.port}"
-        return [traefik, entry, f"--providers.file.filename={dynamic}", "--log.level=INFO"]
+        return [traefik, entry, f"--providers.file.filename={dynamic}", "--log.level=INFO", *quiet]
 
     @contextmanager
     def running(self) -> Iterator[Proxy]:
