@@ -119,6 +119,7 @@ class SQLiteReader:
         if self._connection is None or file != self._file:
             if self._connection is not None:
                 self._connection.close()  # a backup was put in the file's place
+                self._connection = None  # the next may not open
             self._connection = sqlite3.connect(self._path, timeout=1, isolation_level=None, check_same_thread=False)
             self._connection.execute("PRAGMA query_only = ON")
             self._cursor = self._connection.cursor()

@@ -1,4 +1,7 @@
-"""Keep what clients put into URLs out of the access log: codes, states, and tokens that do not belong there."""
+"""Keep what clients put into URLs out of the access log: codes, states, and tokens that do not belong there.
+
+And what says nothing: a probe every few seconds that found all well.
+"""
 
 import logging
 import re
@@ -19,8 +22,19 @@ class WithoutQuery(logging.Filter):
         return True
 
 
+class WithoutProbes(logging.Filter):
+    """Drop the lines of probes that were answered 200 (`config.health`)."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether the line is to stay."""
+        if not isinstance(record.args, tuple) or len(record.args) != 5:
+            return True
+        return (str(record.args[2]).partition("?")[0], record.args[4]) not in {("/healthz", 200), ("/readyz", 200)}
+
+
 def install() -> None:
-    """Add the filter once to uvicorn's access logger, however uvicorn was started."""
+    """Add each filter once to uvicorn's access logger, however uvicorn was started."""
     logger = logging.getLogger("uvicorn.access")
-    if not any(isinstance(known, WithoutQuery) for known in logger.filters):
-        logger.addFilter(WithoutQuery())
+    for kind in (WithoutQuery, WithoutProbes):
+        if not any(isinstance(known, kind) for known in logger.filters):
+            logger.addFilter(kind())

@@ -1,4 +1,4 @@
-"""ASGI entry point: /star and the lifespan go to mcpapp, everything else to Django.
+"""ASGI entry point: /star and the lifespan go to mcpapp, everything else to Django, but for what probes ask.
 
 Any ASGI server runs it, e.g. `uvicorn config.asgi:application --workers 4`; `manage.py runserver` does too.
 """
@@ -23,6 +23,8 @@ try:
 
     django.setup(set_prefix=False)
     from config.handler import ThreadedHandler
+    from config.health import Health
+    from config.readiness import SiteReadiness
 
     django_application = ThreadedHandler()
     # Only after Django is set up: the tools of the installed apps import models.
@@ -35,7 +37,7 @@ except ImproperlyConfigured as error:
     sys.exit(f"Star cannot start: {error}")
 
 
-async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def site(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Serve one connection (ASGI 3)."""
     if scope["type"] == "lifespan" or (scope["type"] == "http" and resource_server.serves(scope)):
         await resource_server(scope, receive, send)
@@ -44,3 +46,6 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await django_application(scope, receive, send)
     elif scope["type"] == "websocket":  # none are served here; closing before accepting answers 403
         await send({"type": "websocket.close", "code": 1000})
+
+
+application = Health(site, SiteReadiness(resource_server.call_log))

@@ -102,6 +102,18 @@ def database(text: str, *, parse: Callable[[str], dict[str, Any]]) -> dict[str, 
         raise ImproperlyConfigured("DATABASE_URL must look like postgres://user:password@host:5432/name.") from error
 
 
+def cache(redis_url: str) -> dict[str, Any]:
+    """Return Django's settings of the cache: Redis, which all workers share, or the memory of each."""
+    if not redis_url:
+        # Limits on guessing and registering are counted here, and strangers can make entries: of Django's 300 one could
+        # push another's count out.
+        options = {"MAX_ENTRIES": 100_000}
+        return {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": options}
+    if redis_url.partition("://")[0] not in {"redis", "rediss", "unix"}:
+        raise ImproperlyConfigured("REDIS_URL must look like redis://host:6379/0.")
+    return {"BACKEND": "config.caches.RedisOrMemory", "LOCATION": redis_url}
+
+
 def mail(text: str, *, parse: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """Return Django's mail settings for a URL."""
     problem = "EMAIL_URL must look like smtp+tls://user:password@mail.example:587."

@@ -59,6 +59,10 @@ FORCE_SCRIPT_NAME = _public.path or None
 ROOT_URLCONF = "config.urls"
 ASGI_APPLICATION = "config.asgi.application"
 
+# How `manage.py serve` runs it; uvicorn alone reads the same variables.
+WORKERS = read(env.int, "WEB_CONCURRENCY", "a whole number", default=1)
+FORWARDED_ALLOW_IPS = env.list("FORWARDED_ALLOW_IPS", default=["127.0.0.1"])
+
 # --- Applications ------------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -71,6 +75,7 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.socialaccount",
+    "config",
     "config.entra",
     "django.contrib.admin",
     "django.contrib.auth",
@@ -143,14 +148,7 @@ else:
     }
 DATABASES = {"default": _database}
 
-# Limits on guessing and registering are counted here, and strangers can make entries: of Django's 300 one could push
-# another's count out.
-CACHES: dict[str, Any] = {
-    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache", "OPTIONS": {"MAX_ENTRIES": 100_000}}
-}
-_redis_url = env.str("REDIS_URL", default="")
-if _redis_url:
-    CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": _redis_url}}
+CACHES = {"default": environment.cache(env.str("REDIS_URL", default=""))}
 
 # --- People ------------------------------------------------------------------------------------------------
 

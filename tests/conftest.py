@@ -105,7 +105,7 @@ class LiveServer:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=110,  # beside other work a migration takes its time
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

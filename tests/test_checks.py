@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,6 +11,7 @@ from mcp.server.mcpserver.resolve import Resolve
 
 from authapp import checks as authapp_checks
 from authapp.validator import Validator
+from config import checks as config_checks
 from mcpapp import checks as mcpapp_checks
 from mcpapp import registry
 
@@ -199,3 +201,76 @@ def test_one_name_twice_in_one_module_is_a_duplicate(monkeypatch: pytest.MonkeyP
 
         @registry.tool("same")
         def same() -> None: ...
+
+
+# --- How the site is deployed (config/checks.py)
+
+
+def test_a_site_as_it_is_deployed_passes(settings: Any) -> None:
+    settings.DEBUG, settings.PUBLIC_URL = False, "https://star.example"
+    settings.WORKERS, settings.FORWARDED_ALLOW_IPS = 1, ["127.0.0.1", "10.0.0.0/24", "fd00::/8"]
+    for check in DEPLOYMENT_CHECKS:
+        assert check() == [], check.__name__
+
+
+DEPLOYMENT_CHECKS = (
+    config_checks.check_trusted_proxies,
+    config_checks.check_sessions,
+    config_checks.check_public_url,
+    config_checks.check_everybody_is_a_proxy,
+    config_checks.check_limits_of_several_workers,
+    config_checks.check_database_of_several_workers,
+)
+
+
+@pytest.mark.parametrize("proxies", [["proxy"], ["10.0.0.0/33"], ["127.0.0.1", "*"], ["10.0.0.5/24"]])
+def test_a_proxy_that_is_no_address_is_refused(settings: Any, proxies: list[str]) -> None:
+    settings.FORWARDED_ALLOW_IPS = proxies
+    assert ids(config_checks.check_trusted_proxies()) == ["config.E001"]
+
+
+def test_whoever_is_trusted_as_a_proxy_is_said(settings: Any) -> None:
+    settings.FORWARDED_ALLOW_IPS = ["*"]
+    assert config_checks.check_trusted_proxies() == []
+    assert ids(config_checks.check_everybody_is_a_proxy()) == ["config.W003"]
+
+
+def test_sessions_in_several_workers_are_warned_of(settings: Any) -> None:
+    settings.WORKERS = 2
+    assert config_checks.check_sessions() == []
+    settings.MCPAPP = {**settings.MCPAPP, "SESSIONS": True}
+    assert ids(config_checks.check_sessions()) == ["config.W001"]
+    settings.WORKERS = 1
+    assert config_checks.check_sessions() == []
+
+
+def test_http_outside_of_development_is_warned_of(settings: Any) -> None:
+    settings.DEBUG, settings.PUBLIC_URL = False, "http://127.0.0.1:8000"
+    assert ids(config_checks.check_public_url()) == ["config.W002"]
+    settings.DEBUG = True
+    assert config_checks.check_public_url() == []
+
+
+def test_what_several_workers_do_not_share_is_said(settings: Any) -> None:
+    settings.WORKERS = 4
+    settings.CACHES = {"default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"}}
+    [said] = config_checks.check_limits_of_several_workers()
+    assert said.id == "config.I001"
+    assert "4 times" in said.msg
+    settings.CACHES = {"default": {"BACKEND": "config.caches.RedisOrMemory", "LOCATION": "redis://redis"}}
+    assert config_checks.check_limits_of_several_workers() == []
+    is_sqlite = settings.DATABASES["default"]["ENGINE"].endswith("sqlite3")
+    assert ids(config_checks.check_database_of_several_workers()) == (["config.I002"] if is_sqlite else [])
+
+
+def test_every_check_is_registered_and_documented() -> None:
+    from django.core.checks.registry import registry
+
+    registered = {*registry.registered_checks, *registry.deployment_checks}
+    assert {*DEPLOYMENT_CHECKS} <= registered
+    root = Path(config_checks.__file__).parent.parent
+    found = set(re.findall(r'id="(config\.\w\d+)"', Path(config_checks.__file__).read_text(encoding="utf-8")))
+    documented = set(
+        re.findall(r"^\| `(config\.\w\d+)`", (root / "docs" / "deploy.md").read_text("utf-8"), re.MULTILINE)
+    )
+    assert found == documented

@@ -46,7 +46,7 @@ def test_every_setting_of_an_app_is_documented_and_every_documented_one_exists(n
 @pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
 def test_every_file_a_document_names_exists(path: Path) -> None:
     text = path.read_text(encoding="utf-8")
-    own = re.compile(r"(?:authapp|mcpapp|config|templates|tests|docs)/[\w./-]+\.\w+")
+    own = re.compile(r"(?:authapp|mcpapp|config|deploy|templates|tests|docs)/[\w./-]+\.\w+")
     named = {name for name in CODE.findall(text) if own.fullmatch(name)}
     links = {link.partition("#")[0] for link in re.findall(r"\]\(([^)]+)\)", text) if "://" not in link}
     missing = [name for name in named if not (ROOT / name).exists()]

@@ -108,6 +108,7 @@ class CallLog:
         self._warned_at = 0.0
         self._is_stopping = False
         self._wake: asyncio.Event | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     def add(self, call: Facts) -> None:
         """Take a call that is over; on the event loop."""
@@ -130,6 +131,11 @@ class CallLog:
         """How many records wait to be written."""
         return len(self._waiting)
 
+    @property
+    def is_writing(self) -> bool:
+        """Whether what is added is being written, or waits for the database to take it."""
+        return self._writing is not None and not self._writing.done()
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Write what is added meanwhile, and at the end what is left."""
@@ -137,7 +143,7 @@ class CallLog:
         self._is_stopping = False
         loop, writer = asyncio.get_running_loop(), Writer(Plan.of_site())
         with ThreadPoolExecutor(max_workers=1, thread_name_prefix="mcp-call-log") as thread:
-            task = asyncio.create_task(self._write_for_ever(thread, writer))
+            self._writing = task = asyncio.create_task(self._write_for_ever(thread, writer))
             try:
                 yield
             finally:
