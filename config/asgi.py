@@ -22,6 +22,9 @@ try:
     import django
 
     django.setup(set_prefix=False)
+    from django.conf import settings
+
+    from config import logs, request_ids
     from config.handler import ThreadedHandler
 
     django_application = ThreadedHandler()
@@ -31,16 +34,31 @@ try:
 
     resource_server = ResourceServer()
     access_log.install()
+    logs.use_for_server()
+    _REQUEST_ID_HEADER = settings.REQUEST_ID_HEADER.encode()
 except ImproperlyConfigured as error:
     sys.exit(f"Star cannot start: {error}")
 
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Serve one connection (ASGI 3)."""
-    if scope["type"] == "lifespan" or (scope["type"] == "http" and resource_server.serves(scope)):
+    if scope["type"] == "http":
+        request_id = request_ids.id_of(scope, _REQUEST_ID_HEADER)
+        token = request_ids.current.set(request_id)
+        try:
+            await _serve(scope, receive, request_ids.telling(send, request_id))
+        finally:
+            request_ids.current.reset(token)
+    elif scope["type"] == "lifespan":
         await resource_server(scope, receive, send)
-    elif scope["type"] == "http":
-        scope[RECEIVED_AT] = time.time()
-        await django_application(scope, receive, send)
     elif scope["type"] == "websocket":  # none are served here; closing before accepting answers 403
         await send({"type": "websocket.close", "code": 1000})
+
+
+async def _serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
+    """Serve one request."""
+    if resource_server.serves(scope):
+        await resource_server(scope, receive, send)
+    else:
+        scope[RECEIVED_AT] = time.time()
+        await django_application(scope, receive, send)

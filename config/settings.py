@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from config import environment, logs
 from config.entra import settings as entra
 from config.environment import read
-from config.security import CONTENT_SECURITY_POLICY, SILENCED_SYSTEM_CHECKS, cookies, second_factors  # noqa: F401
+from config.security import *  # noqa: F403  (constants of Django's and of packages)
+from config.security import cookies, second_factors
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -81,6 +82,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.told_of_in_logs",
     "config.middleware.one_public_address",
     "config.middleware.plain_input",
     "django.middleware.security.SecurityMiddleware",
@@ -156,17 +158,6 @@ if _redis_url:
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
-]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
-]
-PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
-    # For generated client secrets only (OAUTH2_PROVIDER["CLIENT_SECRET_HASHER"]), never chosen for passwords.
-    "authapp.hashers.GeneratedSecretHasher",
 ]
 SESSION_ENGINE = "config.sessions"
 LOGIN_URL = "account_login"
@@ -328,16 +319,6 @@ AUTHAPP = {
     "TRUSTED_ISSUERS": read(env.json, "TRUSTED_ISSUERS", "a JSON list", default=[]),
 }
 
-# Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
-# use one (authorize, sign-in, admin) answer no cross-origin request, nor does the one that gives codes to devices: a
-# phisher's page would let a visitor's browser ask, and so from the visitor's own network. /star: mcpapp.asgi.
-CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|jwks|userinfo)(/.*)?)$"
-CORS_ALLOW_ALL_ORIGINS = True
-CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
-CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "mcp-protocol-version", "user-agent"]
-CORS_EXPOSE_HEADERS = ["www-authenticate", "retry-after"]
-CORS_PREFLIGHT_MAX_AGE = 86400
-
 # --- MCP: the protected resource ---------------------------------------------------------------------------
 
 TOKEN_ISSUERS = read(env.json, "TOKEN_ISSUERS", "a JSON list", default=[])
@@ -397,4 +378,7 @@ SECURE_HSTS_SECONDS = read(env.int, "HSTS_SECONDS", "a whole number of seconds",
 
 # --- Logging -----------------------------------------------------------------------------------------------
 
-LOGGING = logs.settings(env.str("LOG_LEVEL", default="INFO").upper())
+LOG_FORMAT = environment.choice(env.str("LOG_FORMAT", default="text" if DEBUG else "json"), "LOG_FORMAT", logs.FORMATS)
+LOGGING = logs.settings(env.str("LOG_LEVEL", default="INFO").upper(), LOG_FORMAT)
+# Only where a proxy sets it anew for each request: what a stranger sends in it would be taken for the request's name.
+REQUEST_ID_HEADER = environment.header_name(env.str("REQUEST_ID_HEADER", default=""), "REQUEST_ID_HEADER")
