@@ -7,6 +7,7 @@ import os
 import sys
 import time
 import warnings
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
@@ -33,14 +34,23 @@ try:
     from mcpapp.asgi import ResourceServer
 
     resource_server = ResourceServer()
+    if settings.METRICS_TOKEN:
+        from config import metrics  # whose library looks for the folder when it is imported
+
+        collected = metrics.Metrics(resource_server, metrics.prepare(settings.METRICS_FOLDER))
+        collected.connect()
     access_log.install()
     logs.use_for_server()
+    if settings.OTEL:
+        from config import tracing  # whose packages are an extra
+
+        tracing.start()
     _REQUEST_ID_HEADER = settings.REQUEST_ID_HEADER.encode()
 except ImproperlyConfigured as error:
     sys.exit(f"Star cannot start: {error}")
 
 
-async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def _application(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
     """Serve one connection (ASGI 3)."""
     if scope["type"] == "http":
         request_id = request_ids.id_of(scope, _REQUEST_ID_HEADER)
@@ -55,10 +65,17 @@ async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
         await send({"type": "websocket.close", "code": 1000})
 
 
-async def _serve(scope: dict[str, Any], receive: Any, send: Any) -> None:
+async def _serve(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
     """Serve one request."""
     if resource_server.serves(scope):
         await resource_server(scope, receive, send)
     else:
         scope[RECEIVED_AT] = time.time()
         await django_application(scope, receive, send)
+
+
+application: Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]] = _application
+if settings.METRICS_TOKEN:
+    application = metrics.served(application, collected, settings.METRICS_TOKEN)
+if settings.OTEL:
+    application = tracing.traced(application)

@@ -43,6 +43,13 @@ def choice(text: str, name: str, choices: tuple[str, ...]) -> str:
     return text
 
 
+def bearer_secret(text: str, name: str) -> str:
+    """Return a secret that programs send as a bearer token (RFC 6750 §2.1), or nothing."""
+    if text and not re.fullmatch(r"[A-Za-z0-9._~+/-]{32,200}=*", text):
+        raise ImproperlyConfigured(f"{name} must be 32 or more random letters, digits and -._~+/.")
+    return text
+
+
 def header_name(text: str, name: str) -> str:
     """Return the name of an HTTP header (RFC 9110 §5.1) in lower case, or nothing."""
     if text and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):

@@ -359,6 +359,9 @@ MCPAPP = {
     ),
     "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
     "APP_ONLY_TOKENS": APP_ONLY_TOKENS,
+    "RATE_LIMITS": read(env.json, "RATE_LIMITS", "a JSON object", default={}),
+    "RATE_LIMIT_STORAGE": _redis_url,
+    "CALLS_IN_FLIGHT": read(env.int, "CALLS_IN_FLIGHT", "a whole number", default=1000),
     "CALL_LOG": environment.boolean(env.str("CALL_LOG", default="true"), "CALL_LOG"),
     "CALL_LOG_ARGUMENTS": environment.choice(
         env.str("CALL_LOG_ARGUMENTS", default="names"), "CALL_LOG_ARGUMENTS", ("off", "names", "full")
@@ -376,9 +379,14 @@ SECURE_PROXY_SSL_HEADER = ("STAR_PUBLIC_SCHEME", "https")  # set by config.middl
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = read(env.int, "HSTS_SECONDS", "a whole number of seconds", default=31_536_000 if IS_HTTPS else 0)
 
-# --- Logging -----------------------------------------------------------------------------------------------
+# --- Logging and traces -------------------------------------------------------------------------------------
 
 LOG_FORMAT = environment.choice(env.str("LOG_FORMAT", default="text" if DEBUG else "json"), "LOG_FORMAT", logs.FORMATS)
 LOGGING = logs.settings(env.str("LOG_LEVEL", default="INFO").upper(), LOG_FORMAT)
+OTEL = environment.boolean(env.str("OTEL", default="false"), "OTEL")
+if OTEL:
+    MIDDLEWARE.insert(0, "config.tracing.named_by_route")
+METRICS_TOKEN = environment.bearer_secret(env.str("METRICS_TOKEN", default=""), "METRICS_TOKEN")
+METRICS_FOLDER = env.str("METRICS_FOLDER", default="")
 # Only where a proxy sets it anew for each request: what a stranger sends in it would be taken for the request's name.
 REQUEST_ID_HEADER = environment.header_name(env.str("REQUEST_ID_HEADER", default=""), "REQUEST_ID_HEADER")
