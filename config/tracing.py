@@ -46,9 +46,8 @@ def start(exporter: SpanExporter | None = None) -> TracerProvider:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # needed by no test
 
         exporter = OTLPSpanExporter()
-    # `create` takes what OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME say before what is said here.
-    resource = Resource({SERVICE_NAME: "star"}).merge(Resource.create())
-    if resource.attributes.get(SERVICE_NAME) in {None, "", "unknown_service"}:
+    resource = Resource.create()  # what OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES say
+    if str(resource.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: "star"}))
     provider = TracerProvider(resource=resource, span_limits=SpanLimits(max_attribute_length=MAXIMUM_LENGTH))
     provider.add_span_processor(BatchSpanProcessor(WithoutSecrets(exporter)))
