@@ -177,7 +177,8 @@ class ResourceServer:
         began, size = perf_counter(), len(body.content)
         self.limits.in_flight += 1
         try:
-            if (refused := await self.limits.refused(identity, message, scope)) is not None:
+            limits = self.limits
+            if limits.may_refuse() and (refused := await limits.refused(identity, message, scope)) is not None:
                 tell(Outcome.OVERLOADED)
                 await refused(scope, receive, send)
             else:
@@ -189,8 +190,9 @@ class ResourceServer:
             self.limits.in_flight -= 1
             outcome = record.outcome
             if outcome is not None or not identity.is_anonymous:  # what strangers try without a token is no call
-                version = headers.first.get(b"mcp-protocol-version", b"")
-                self._note(facts(outcome, began, message, identity, version, size, send.body_bytes))
+                if self.call_log is not None or self.figures.hear_call is not None:
+                    version = headers.first.get(b"mcp-protocol-version", b"")
+                    self._note(facts(outcome, began, message, identity, version, size, send.body_bytes))
                 self.door_log.answered(identity, outcome)
 
     def _note(self, call: Facts) -> None:

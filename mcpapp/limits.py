@@ -56,6 +56,10 @@ class Limits:
             storage = RedisStorage(f"async+{url}", implementation="redispy", key_prefix="star-limits", **options)
             self._shared = SlidingWindowCounterRateLimiter(storage)
 
+    def may_refuse(self) -> bool:
+        """Return whether `refused` has to be asked about a call."""
+        return self.has_rates or self.in_flight > self._most
+
     async def refused(self, identity: Identity, message: Mapping[str, Any], scope: Scope) -> Response | None:
         """Return what to answer a call that is one too many; None if it may run, and then it has been counted."""
         if self.in_flight > self._most:
