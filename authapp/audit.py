@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
 
-from authapp import attempts
+from authapp import attempts, signals
 from authapp.models import Application, AuditEvent
 
 Action = AuditEvent.Action
@@ -41,6 +41,7 @@ def record(
         **sender(meta),
     )
     attempts.follow(event, meta)
+    signals.send_when_committed(signals.happened, AuditEvent, action=action.value)
 
 
 def sender(meta: Mapping[str, Any]) -> dict[str, str | None]:

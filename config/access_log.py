@@ -7,7 +7,7 @@ import logging
 import re
 
 # The keys of links that set a password, and the like, are in the path.
-_SECRET_IN_PATH = re.compile(r"(/key/)[^/]+")
+SECRET_IN_PATH = re.compile(r"(/key/)[^/]+")
 
 
 class WithoutQuery(logging.Filter):
@@ -18,7 +18,7 @@ class WithoutQuery(logging.Filter):
         # uvicorn logs (client, method, path with query, HTTP version, status).
         if isinstance(record.args, tuple) and len(record.args) == 5:
             client, method, path, *rest = record.args
-            record.args = (client, method, _SECRET_IN_PATH.sub(r"\1…", str(path).partition("?")[0]), *rest)
+            record.args = (client, method, SECRET_IN_PATH.sub(r"\1…", str(path).partition("?")[0]), *rest)
         return True
 
 

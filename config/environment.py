@@ -6,6 +6,7 @@ raises `ImproperlyConfigured` with one sentence that names the variable and says
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -40,6 +41,20 @@ def choice(text: str, name: str, choices: tuple[str, ...]) -> str:
     if text not in choices:
         raise ImproperlyConfigured(f"{name} must be {' or '.join(choices)}, not {text!r}.")
     return text
+
+
+def bearer_secret(text: str, name: str) -> str:
+    """Return a secret that programs send as a bearer token (RFC 6750 §2.1), or nothing."""
+    if text and not re.fullmatch(r"[A-Za-z0-9._~+/-]{32,200}=*", text):
+        raise ImproperlyConfigured(f"{name} must be 32 or more random letters, digits and -._~+/.")
+    return text
+
+
+def header_name(text: str, name: str) -> str:
+    """Return the name of an HTTP header (RFC 9110 §5.1) in lower case, or nothing."""
+    if text and not re.fullmatch(r"[A-Za-z0-9-]{1,64}", text):
+        raise ImproperlyConfigured(f"{name} must be the name of a header, like X-Request-ID, not {text!r}.")
+    return text.lower()
 
 
 def port(number: int) -> int:

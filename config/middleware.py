@@ -1,4 +1,4 @@
-"""What Django's own middleware leaves open: the one public address, odd encodings, and signing in for another page."""
+"""What Django's own middleware leaves open: one public address, odd encodings, sign-in for another page, the log."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+
+from config.log_context import current_request
 
 Handler = Callable[[HttpRequest], HttpResponse]
 
@@ -27,6 +29,19 @@ SIGN_IN_PATHS = (
     "/accounts/oidc/entra/",
 )
 _SESSION_KEY = re.compile(r"[a-z0-9]{1,64}")
+
+
+def told_of_in_logs(get_response: Handler) -> Handler:
+    """Let what is logged while a page is made say whose request that was."""
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        token = current_request.set(request)
+        try:
+            return get_response(request)
+        finally:
+            current_request.reset(token)
+
+    return middleware
 
 
 def one_public_address(get_response: Handler) -> Handler:

@@ -1,8 +1,21 @@
-"""What browsers may do with this site's pages, and which of Django's warnings are answered elsewhere."""
+"""Settings that are the same for every site: what browsers may do, passwords, warnings that are answered elsewhere."""
 
 from __future__ import annotations
 
 from typing import Any
+
+__all__ = [
+    "AUTH_PASSWORD_VALIDATORS",
+    "CONTENT_SECURITY_POLICY",
+    "CORS_ALLOW_ALL_ORIGINS",
+    "CORS_ALLOW_HEADERS",
+    "CORS_ALLOW_METHODS",
+    "CORS_EXPOSE_HEADERS",
+    "CORS_PREFLIGHT_MAX_AGE",
+    "CORS_URLS_REGEX",
+    "PASSWORD_HASHERS",
+    "SILENCED_SYSTEM_CHECKS",
+]
 
 # Pages run the site's own files and nothing inline, load nothing from elsewhere, and are framed by nobody.
 # No `form-action`: browsers apply it to the redirects after a form too, and those lead to the clients.
@@ -30,6 +43,29 @@ SILENCED_SYSTEM_CHECKS = [
     # http is accepted for loopback redirects alone (RFC 8252 §7.3); authapp.redirect_uris refuses every other.
     "oauth2_provider.W008",
 ]
+
+
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
+PASSWORD_HASHERS = [
+    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
+    # For generated client secrets only (OAUTH2_PROVIDER["CLIENT_SECRET_HASHER"]), never chosen for passwords.
+    "authapp.hashers.GeneratedSecretHasher",
+]
+
+# Token, registration and metadata endpoints use no cookie, so any web page may call them; the pages that do
+# use one (authorize, sign-in, admin) answer no cross-origin request, nor does the one that gives codes to devices: a
+# phisher's page would let a visitor's browser ask, and so from the visitor's own network. /star: mcpapp.asgi.
+CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|jwks|userinfo)(/.*)?)$"
+CORS_ALLOW_ALL_ORIGINS = True
+CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
+CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "mcp-protocol-version", "user-agent"]
+CORS_EXPOSE_HEADERS = ["www-authenticate", "retry-after"]
+CORS_PREFLIGHT_MAX_AGE = 86400
 
 
 def second_factors(*, debug: bool, site_name: str) -> dict[str, Any]:

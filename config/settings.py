@@ -14,7 +14,8 @@ from django.utils.translation import gettext_lazy as _
 from config import environment, logs, seams
 from config.entra import settings as entra
 from config.environment import read
-from config.security import CONTENT_SECURITY_POLICY, SILENCED_SYSTEM_CHECKS, cookies, second_factors  # noqa: F401
+from config.security import *  # noqa: F403  (constants of Django's and of packages)
+from config.security import cookies, second_factors
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = environ.Env()
@@ -86,6 +87,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "config.middleware.told_of_in_logs",
     "config.middleware.one_public_address",
     "config.middleware.plain_input",
     "config.unavailable.DatabaseAway",
@@ -148,24 +150,14 @@ else:
     }
 DATABASES = {"default": _database}
 
-CACHES = {"default": environment.cache(env.str("REDIS_URL", default=""))}
+REDIS_URL = env.str("REDIS_URL", default="")
+CACHES = {"default": environment.cache(REDIS_URL)}
 
 # --- People ------------------------------------------------------------------------------------------------
 
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
     "allauth.account.auth_backends.AuthenticationBackend",
-]
-AUTH_PASSWORD_VALIDATORS = [
-    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
-    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"},
-    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
-    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
-]
-PASSWORD_HASHERS = [
-    "django.contrib.auth.hashers.PBKDF2PasswordHasher",
-    # For generated client secrets only (OAUTH2_PROVIDER["CLIENT_SECRET_HASHER"]), never chosen for passwords.
-    "authapp.hashers.GeneratedSecretHasher",
 ]
 SESSION_ENGINE = "config.sessions"
 LOGIN_URL = "account_login"
@@ -324,15 +316,6 @@ AUTHAPP = {
     "TRUSTED_ISSUERS": read(env.json, "TRUSTED_ISSUERS", "a JSON list", default=[]),
 }
 
-# What uses no cookie (token, registration, metadata) any page may call. What does (authorize, sign-in, admin) answers
-# no other origin, nor does what gives codes to devices: a phisher's page would let its visitors ask. /star: mcpapp.asgi
-CORS_URLS_REGEX = r"^/(\.well-known/.*|token/?|o/(token|revoke_token|register|jwks|userinfo)(/.*)?)$"
-CORS_ALLOW_ALL_ORIGINS = True
-CORS_ALLOW_METHODS = ["GET", "POST", "PUT", "DELETE", "OPTIONS"]
-CORS_ALLOW_HEADERS = ["accept", "authorization", "content-type", "mcp-protocol-version", "user-agent"]
-CORS_EXPOSE_HEADERS = ["www-authenticate", "retry-after"]
-CORS_PREFLIGHT_MAX_AGE = 86400
-
 # --- MCP: the protected resource ---------------------------------------------------------------------------
 
 TOKEN_ISSUERS = read(env.json, "TOKEN_ISSUERS", "a JSON list", default=[])
@@ -370,6 +353,9 @@ MCPAPP = {
     ),
     "ALLOWED_ORIGINS": env.list("ALLOWED_ORIGINS", default=[]),
     "APP_ONLY_TOKENS": APP_ONLY_TOKENS,
+    "RATE_LIMITS": read(env.json, "RATE_LIMITS", "a JSON object", default={}),
+    "RATE_LIMIT_STORAGE": REDIS_URL,
+    "CALLS_IN_FLIGHT": read(env.int, "CALLS_IN_FLIGHT", "a whole number", default=1000),
     "CALL_LOG": environment.boolean(env.str("CALL_LOG", default="true"), "CALL_LOG"),
     "CALL_LOG_ARGUMENTS": environment.choice(
         env.str("CALL_LOG_ARGUMENTS", default="names"), "CALL_LOG_ARGUMENTS", ("off", "names", "full")
@@ -387,6 +373,14 @@ SECURE_PROXY_SSL_HEADER = ("STAR_PUBLIC_SCHEME", "https")  # set by config.middl
 SECURE_REFERRER_POLICY = "same-origin"
 SECURE_HSTS_SECONDS = read(env.int, "HSTS_SECONDS", "a whole number of seconds", default=31_536_000 if IS_HTTPS else 0)
 
-# --- Logging -----------------------------------------------------------------------------------------------
+# --- Logging and traces -------------------------------------------------------------------------------------
 
-LOGGING = logs.settings(env.str("LOG_LEVEL", default="INFO").upper())
+LOG_FORMAT = environment.choice(env.str("LOG_FORMAT", default="text" if DEBUG else "json"), "LOG_FORMAT", logs.FORMATS)
+LOGGING = logs.settings(env.str("LOG_LEVEL", default="INFO").upper(), LOG_FORMAT)
+OTEL = environment.boolean(env.str("OTEL", default="false"), "OTEL")
+if OTEL:
+    MIDDLEWARE.insert(0, "config.tracing.named_by_route")
+METRICS_TOKEN = environment.bearer_secret(env.str("METRICS_TOKEN", default=""), "METRICS_TOKEN")
+METRICS_FOLDER = env.str("METRICS_FOLDER", default="")
+# Only where a proxy sets it anew for each request: what a stranger sends in it would be taken for the request's name.
+REQUEST_ID_HEADER = environment.header_name(env.str("REQUEST_ID_HEADER", default=""), "REQUEST_ID_HEADER")

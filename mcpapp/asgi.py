@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import lru_cache
 from time import perf_counter
@@ -22,29 +22,32 @@ from django.db import Error as DatabaseError
 from django.http.request import split_domain_port, validate_host
 from mcp.server.auth.middleware.bearer_auth import AuthenticatedUser
 from mcp.server.auth.provider import AccessToken
-from mcp.server.mcpserver import MCPServer
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import Response
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from mcpapp import conf
 from mcpapp.access import Decision, decide
+from mcpapp.answer import Answer
 from mcpapp.attendance import ClientLeft
 from mcpapp.bearer import authenticate
 from mcpapp.body import Body
 from mcpapp.brake import Brake
 from mcpapp.call_log.record import METHOD, RECORD_KEY, CallRecord, current_record, facts, tell
+from mcpapp.call_log.rows import Facts
 from mcpapp.call_log.writer import CallLog
 from mcpapp.callers import may_be_anonymous
 from mcpapp.challenge import challenge, refusal, rpc_error
 from mcpapp.database import close_threads, own_connections
 from mcpapp.door_log import DoorLog, Reason
 from mcpapp.fast_path import FastPath
+from mcpapp.figures import Figures
 from mcpapp.identity import SCOPE_KEY, Identity, acting_as
+from mcpapp.limits import Limits
 from mcpapp.models import Outcome
 from mcpapp.registry import USES, Definition, discover
 from mcpapp.request_headers import RequestHeaders
-from mcpapp.server import build_server
+from mcpapp.server import Server, build_server
 from mcpapp.verifier import Verifier
 
 logger = logging.getLogger(__name__)
@@ -52,7 +55,7 @@ logger = logging.getLogger(__name__)
 ANONYMOUS_BODY_BYTES = 64 * 1024
 """How much is read of a caller who has not signed in: decoding megabytes takes seconds of everybody's time."""
 _LOOPBACK_ORIGIN = r"https?://(127\.0\.0\.1|localhost|\[::1\])(:[0-9]{1,5})?"
-_VARY = (b"vary", b"Origin")
+_EXPOSED = ("WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version", "Retry-After", "RateLimit", "X-Request-ID")
 _METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
 
 
@@ -68,13 +71,15 @@ class ResourceServer:
         self._resource_of_host = lru_cache(maxsize=256)(self._look_up_host)
         self._has_sessions = conf.sessions()
         self._maximum_body_bytes = conf.maximum_body_bytes()
-        self._server: MCPServer[Any] | None = None
+        self._server: Server | None = None
         self._fast_path: FastPath | None = None
         self._under_way: set[tuple[Any, str, str]] = set()
-        self._verifier = Verifier()
+        self.verifier = Verifier()
         self._brake = Brake()
         self.call_log = CallLog() if conf.call_log() else None
         self.door_log = DoorLog()
+        self.limits = Limits()
+        self.figures = Figures(self)
         self._all_scopes = self.catalog.all_scopes()
         self._origins = self._own_origins()
         self._guarded = CORSMiddleware(
@@ -83,7 +88,7 @@ class ResourceServer:
             allow_origin_regex=_LOOPBACK_ORIGIN,
             allow_methods=list(_METHODS),
             allow_headers=["*"],
-            expose_headers=["WWW-Authenticate", "Mcp-Session-Id", "MCP-Protocol-Version"],
+            expose_headers=_EXPOSED,
             max_age=86400,
         )
 
@@ -114,14 +119,14 @@ class ResourceServer:
         if b"origin" in headers.first:
             await self._guarded(scope, receive, send)
         else:
-            await self._serve(headers, scope, receive, _Answer(send, varies=True))
+            await self._serve(headers, scope, receive, Answer(send, varies=True))
 
     # --- One request -----------------------------------------------------------------------------------
 
     async def _serve_web_page(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._serve(RequestHeaders(scope), scope, receive, _Answer(send, varies=False))
+        await self._serve(RequestHeaders(scope), scope, receive, Answer(send, varies=False))
 
-    async def _serve(self, headers: RequestHeaders, scope: Scope, receive: Receive, send: _Answer) -> None:
+    async def _serve(self, headers: RequestHeaders, scope: Scope, receive: Receive, send: Answer) -> None:
         """Check where a request comes from, and from whom."""
         if not self._origin_allowed(headers.get(b"origin")):
             self.door_log.refused(Reason.ORIGIN, headers)
@@ -132,7 +137,7 @@ class ResourceServer:
             return
         resource = self._resource_of(headers)
         assert resource is not None  # noqa: S101  (asked before)
-        identity = await authenticate(headers, resource, self._verifier, self.door_log)
+        identity = await authenticate(headers, resource, self.verifier, self.door_log)
         if isinstance(identity, Response):
             await self._brake.refuse()
             await identity(scope, receive, send)
@@ -147,7 +152,7 @@ class ResourceServer:
             await response(scope, receive, send)
 
     async def _serve_message(
-        self, headers: RequestHeaders, identity: Identity, scope: Scope, receive: Receive, send: _Answer
+        self, headers: RequestHeaders, identity: Identity, scope: Scope, receive: Receive, send: Answer
     ) -> None:
         """Read what a caller sends and answer it, or let the SDK."""
         most = self._maximum_body_bytes
@@ -164,23 +169,42 @@ class ResourceServer:
             await refusal(413, f"Without signing in, at most {most} bytes are read.")(scope, receive, send)
             return
         message = body.message
-        if self.call_log is None or type(message) is not dict or message.get("method") != METHOD:
+        if type(message) is not dict or message.get("method") != METHOD:
             await self._answer(headers, identity, body, scope, receive=body.receive, send=send)
             return
         record = CallRecord()
         current_record.set(record)  # of this request alone: it has a context to itself
         began, size = perf_counter(), len(body.content)
+        self.limits.in_flight += 1
         try:
-            await self._answer(headers, identity, body, scope, receive=body.receive, send=send)
+            limits = self.limits
+            if limits.may_refuse() and (refused := await limits.refused(identity, message, scope)) is not None:
+                tell(Outcome.OVERLOADED)
+                await refused(scope, receive, send)
+            else:
+                await self._answer(headers, identity, body, scope, receive=body.receive, send=send)
         except asyncio.CancelledError:
             tell(Outcome.CANCELLED)
             raise
         finally:
+            self.limits.in_flight -= 1
             outcome = record.outcome
             if outcome is not None or not identity.is_anonymous:  # what strangers try without a token is no call
-                version = headers.first.get(b"mcp-protocol-version", b"")
-                self.call_log.add(facts(outcome, began, message, identity, version, size, send.body_bytes))
+                if self.call_log is not None or self.figures.hear_call is not None:
+                    version = headers.first.get(b"mcp-protocol-version", b"")
+                    self._note(facts(outcome, began, message, identity, version, size, send.body_bytes))
                 self.door_log.answered(identity, outcome)
+
+    def _note(self, call: Facts) -> None:
+        """Have a call written that is over, and tell who watches."""
+        if self.call_log is not None:
+            self.call_log.add(call)
+        if self.figures.hear_call is not None:
+            self.figures.hear_call(call[3], call[4], call[1] - call[0])
+
+    def open_streams(self) -> int:
+        """Return how many streams of changes are open."""
+        return 0 if self._server is None else self._server.listen.open_streams
 
     async def _answer(
         self, headers: RequestHeaders, identity: Identity, body: Body, scope: Scope, receive: Receive, send: Send
@@ -302,16 +326,16 @@ class ResourceServer:
                     return
 
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[MCPServer[Any]]:
+    async def running(self) -> AsyncIterator[Server]:
         """Build the MCP server and run it; each run has a new one, because the SDK's can run once."""
-        server = build_server(self.catalog, self._verifier)
+        server = build_server(self.catalog, self.verifier)
         try:
             async with AsyncExitStack() as stack:
                 if self.call_log is not None:  # the first to start is the last to end
                     await stack.enter_async_context(self.call_log.running())
                 if conf.refusal_days():
                     await stack.enter_async_context(self.door_log.running())
-                await stack.enter_async_context(self._verifier.listening())
+                await stack.enter_async_context(self.verifier.listening())
                 await stack.enter_async_context(server.session_manager.run())
                 await stack.enter_async_context(server.bus.running())
                 self._server, self._fast_path = server, FastPath(server)
@@ -328,28 +352,6 @@ def _allowed_hosts() -> tuple[str, ...]:
     if settings.DEBUG and not settings.ALLOWED_HOSTS:
         return (".localhost", "127.0.0.1", "[::1]")
     return tuple(settings.ALLOWED_HOSTS)
-
-
-class _Answer:
-    """What is sent to a client, counted.
-
-    It adds what CORSMiddleware adds for a request that no web page made, which is most: caches must ask for others.
-    """
-
-    __slots__ = ("_send", "_varies", "body_bytes")
-
-    def __init__(self, send: Send, *, varies: bool) -> None:
-        self._send = send
-        self._varies = varies
-        self.body_bytes = 0
-
-    def __call__(self, message: Message) -> Awaitable[None]:
-        if message["type"] == "http.response.start":
-            if self._varies:
-                message["headers"] = [*message.get("headers", ()), _VARY]
-        else:
-            self.body_bytes += len(message.get("body", b""))
-        return self._send(message)
 
 
 def _is_open(message: Any, wanted: Definition | None) -> bool:

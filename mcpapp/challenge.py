@@ -68,6 +68,15 @@ def rpc_error(status: int, request_id: int | str, detail: str) -> Response:
     return _json({"jsonrpc": "2.0", "id": request_id, "error": {"code": -32600, "message": detail}}, status)
 
 
+def rpc_refusal(
+    status: int, request_id: Any, code: int, text: str, data: dict[str, Any], headers: dict[str, str]
+) -> Response:
+    """Return an error about a JSON-RPC request that its sender can do something about: what, is in `data`."""
+    known_id = request_id if isinstance(request_id, int | str) else None  # JSON-RPC 2.0 §5: null if there is none
+    error = {"code": code, "message": text, "data": data}
+    return _json({"jsonrpc": "2.0", "id": known_id, "error": error}, status, headers)
+
+
 def _json(
     body: dict[str, Any], status: int, headers: dict[str, str] | None = None, kind: type[Response] = Response
 ) -> Response:

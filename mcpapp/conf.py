@@ -209,6 +209,21 @@ def calls_per_person() -> int:
     return int(_setting("CALLS_PER_PERSON", 100))
 
 
+def calls_in_flight() -> int:
+    """Return how many calls of all people may be under way in a process, those that wait included; 0 for no limit."""
+    return int(_setting("CALLS_IN_FLIGHT", 1000))
+
+
+def rate_limits() -> Mapping[str, Any]:
+    """Return how often one may call, by whom or what is counted (`mcpapp.limits`)."""
+    return cast("Mapping[str, Any]", _setting("RATE_LIMITS", {}))
+
+
+def rate_limit_storage() -> str:
+    """Return the URL of the Redis in which all processes count together; empty: each counts for itself."""
+    return str(_setting("RATE_LIMIT_STORAGE", ""))
+
+
 def call_threads() -> int:
     """Return how many threads at once work for calls in a process; each may take a connection to the database."""
     return int(_setting("CALL_THREADS", 16))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -90,6 +91,8 @@ class DoorLog:
         self._hour: datetime | None = None
         self._rows: set[Hashable] = set()
         self._is_running = False
+        self.counts: Counter[str] = Counter()
+        """All that were turned away since the start, by reason."""
         self._listens = conf.connection_facts() is not None
         self._first_answer = self._tell_answered  # made once: it is looked up for each call
 
@@ -97,6 +100,7 @@ class DoorLog:
 
     def refused(self, reason: Reason, headers: RequestHeaders, error: Exception | None = None) -> None:
         """Count a request that was turned away; `error` is why its token was refused, if it had one."""
+        self.counts[reason.value] += 1
         if not self._is_running:
             return
         agent = (headers.get(b"user-agent") or "")[:120]

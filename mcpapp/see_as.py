@@ -110,13 +110,14 @@ class _Door(ResourceServer):
 
     def __init__(self, verifier: OneToken) -> None:
         super().__init__()
-        self._verifier = verifier
+        self.verifier = verifier
         self.call_log = None
+        self.limits.has_rates = False  # nobody's calls are counted
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Server]:
         """Run the server without what listens, writes or tells."""
-        server = build_server(self.catalog, self._verifier, _NothingRuns)
+        server = build_server(self.catalog, self.verifier, _NothingRuns)
         async with server.session_manager.run():
             self._server = server
             yield server

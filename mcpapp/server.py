@@ -113,7 +113,7 @@ class Server(MCPServer[Any]):
         super().__init__(subscriptions=self.bus if conf.streams() else False, **options)
         self._catalog = catalog
         self._completers: dict[tuple[str, str], Mapping[str, completion.Complete]] = {}
-        listen = Listen(catalog, self.bus, verifier, self._can_read)
+        self.listen = listen = Listen(catalog, self.bus, verifier, self._can_read)
         if conf.streams():  # in the place of the SDK's, which asks nobody who may hear of what, and for how long
             self._lowlevel_server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, listen)
         for definition in (*catalog.tools.values(), *catalog.resources.values(), *catalog.prompts.values()):

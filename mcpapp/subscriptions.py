@@ -164,6 +164,11 @@ class Listen:
                 return await self._can_read(uri, ctx)
 
     @property
+    def open_streams(self) -> int:
+        """How many streams are open."""
+        return self._streams.total()
+
+    @property
     def bus(self) -> Bus:
         """What streams hear of changes from."""
         return self._bus

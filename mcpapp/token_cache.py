@@ -100,6 +100,8 @@ class TokenCache(Generic[FoundT]):
         self._dependents: dict[str, set[bytes]] = {}
         self._flights: dict[bytes, _Flight[FoundT]] = {}
         self._lookups = 0
+        self.hits = self.misses = 0
+        """How many good tokens were known, and how many were looked up, since the start."""
         self._generation = 0
         """Rises with every change: what was looked up before one is not kept after it."""
 
@@ -108,7 +110,10 @@ class TokenCache(Generic[FoundT]):
         key = hashlib.sha256(token.encode()).digest()
         if key not in self._entries or not self._are_known_now():
             return None
-        return self._entry(key)  # asking the feed may have brought news of it
+        entry = self._entry(key)  # asking the feed may have brought news of it
+        if entry is not None:
+            self.hits += 1
+        return entry
 
     def _entry(self, key: bytes) -> FoundT | None:
         entry = self._entries.get(key)
@@ -150,6 +155,7 @@ class TokenCache(Generic[FoundT]):
             are_known = self.feed is not None and self.feed.are_known()  # this call may bring news to `forget`
             if are_known:
                 if (entry := self._entry(key)) is not None:
+                    self.hits += 1
                     return entry
                 if (until := self._refusals.get(key)) is not None and time.monotonic() < until:
                     return None
@@ -187,6 +193,7 @@ class TokenCache(Generic[FoundT]):
         if are_known:  # otherwise its answer is good for calls that began before it, and no other
             self._flights[key] = flight
         self._lookups += 1
+        self.misses += 1
         try:
             found = await self._lookup(token)
             if are_known and flight.generation == self._generation:

@@ -166,6 +166,10 @@ class Verifier:
             finally:
                 self._cache.close()
 
+    def counts(self) -> dict[str, int]:
+        """Return how many tokens were known (`hit`) and how many were looked up (`miss`)."""
+        return {"hit": self._cache.hits, "miss": self._cache.misses}
+
     async def verify(self, token: str, resource: str) -> Identity:
         """Return who is calling with an access token.
 

@@ -77,7 +77,11 @@ def test_the_site_needs_nothing_of_the_console_client() -> None:
         if "client" not in path.relative_to(ROOT / package).parts[:1]
         and any(name.startswith("mcpapp.client.") for name in imported_modules(path))
     }
-    assert users == {"mcpapp/management/commands/mcp_client.py", "mcpapp/connect.py"}
+    assert users == {
+        "mcpapp/management/commands/mcp_client.py",
+        "mcpapp/management/commands/mcp_config.py",
+        "mcpapp/connect.py",
+    }
 
 
 def test_only_the_settings_read_the_environment() -> None:

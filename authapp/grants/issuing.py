@@ -16,7 +16,7 @@ from oauth2_provider.oauth2_validators import OAuth2Validator
 from oauthlib.common import Request
 from oauthlib.oauth2.rfc6749 import errors
 
-from authapp import audit, conf, families
+from authapp import audit, conf, families, signals
 from authapp.models import Application, Rotation, TokenFamily
 from authapp.oauthlib_core import received_at
 
@@ -55,6 +55,7 @@ class Issuing(OAuth2Validator):
             resource=list(request.resource),
             **(kept(request, "audit_detail") or {}),
         )
+        signals.send_when_committed(signals.tokens_issued, type(access_token), grant=request.grant_type)
 
     def _save_refresh_token(self, token: dict[str, Any], request: Request, access_token: Any, source: Any) -> None:
         """Save a refresh token: the next of its family, or the first of a new one."""
