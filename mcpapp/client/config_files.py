@@ -167,7 +167,7 @@ def _with_toml_entry(text: str, key: str, name: str, entry: dict[str, Any]) -> s
         if key not in document:
             document[key] = tomlkit.table(is_super_table=True)
         servers: Any = document[key]
-        if not isinstance(servers, Mapping):
+        if not hasattr(servers, "items"):
             raise NotEditable(f"{key} is no table.")
         merged = _merged(name, servers.get(name), entry)
         if name not in servers:
