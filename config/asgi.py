@@ -72,8 +72,7 @@ async def _serve(scope: MutableMapping[str, Any], receive: Any, send: Any) -> No
     if resource_server.serves(scope):
         await resource_server(scope, receive, send)
     else:
-        scope[RECEIVED_AT] = time.time()
-        await django_application(dict(scope), receive, send)
+        await django_application({**scope, RECEIVED_AT: time.time()}, receive, send)
 
 
 application: Callable[[MutableMapping[str, Any], Any, Any], Awaitable[None]] = site
