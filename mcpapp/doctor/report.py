@@ -53,6 +53,8 @@ class Report:
     def __init__(self, url: str = "", secrets: Secrets | None = None) -> None:
         self.url = url
         self.secrets = secrets or Secrets()
+        self.clients: dict[str, str] = {}
+        """Each client whose way was walked, and the step at which it stops; "" if it gets through."""
         self._entries: list[tuple[str, Finding]] = []
 
     def add(self, step: str, finding: Finding) -> None:
@@ -108,7 +110,8 @@ class Report:
         ]
         counts = {level.value: self.count(level) for level in Level}
         document: dict[str, Any] = {"format": FORMAT, "url": one_line(self.url), "healthy": self.is_healthy}
-        return safe_json(document | {"counts": counts, "findings": findings})
+        clients = [{"client": name, "stops_at": step or None} for name, step in self.clients.items()]
+        return safe_json(document | {"counts": counts, "clients": clients, "findings": findings})
 
     def as_text(self, paint: Callable[[Level, str], str] = lambda level, text: text, *, verbose: bool = False) -> str:
         """Return the report for people; `paint` colours a line by its level. What is well is said in short."""
@@ -131,6 +134,13 @@ class Report:
         return "\n".join([*lines, "", *self._summary(paint)])
 
     def _summary(self, paint: Callable[[Level, str], str]) -> Iterable[str]:
+        for client, step in self.clients.items():
+            if step == "sign-in":
+                yield f"{client}: nothing against it up to the sign-in."
+            elif step:
+                yield paint(Level.ERROR, f"{client}: stops at the step {step}.")
+            else:
+                yield paint(Level.OK, f"{client}: connects, calls, refreshes and revokes.")
         errors, warnings = self.count(Level.ERROR), self.count(Level.WARNING)
         passed, skipped = self.count(Level.OK), self.count(Level.SKIPPED)
         if self.is_healthy:
