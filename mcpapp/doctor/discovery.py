@@ -92,8 +92,9 @@ async def _read_server_metadata(walk: Walk) -> bool:
     issuers = _issuers(walk)
     own = [issuer for issuer in issuers if origin_of(issuer) == walk.target.origin.lower()]
     issuer = walk.target.issuer = (own or issuers)[0]
-    plain = "" if is_encrypted(issuer) else f"The issuer is {issuer}."
-    if not walk.judge("discovery.insecure-issuer", plain) and not walk.may_ask(issuer):
+    is_good = is_encrypted(issuer) and walk.may_ask(issuer)
+    walk.judge("discovery.insecure-issuer", "" if is_good else f"The issuer is {issuer}.")
+    if not walk.may_ask(issuer):
         return False
     forms = _forms(issuer)
     answers = {url: await walk.ask("discovery.server-metadata-missing", "GET", url, _HEADERS) for url in forms}

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode, urlsplit
 
-from mcpapp.doctor.reading import origin_of
+from mcpapp.doctor.reading import joined, origin_of
 from mcpapp.doctor.web import Answer, Web
 
 USER_AGENT = "Mozilla/5.0 (mcp_doctor)"
+MAXIMUM_CHARACTERS = 256 * 1024
+"""Of a page; parsing odd HTML can take long."""
 _REDIRECTS = (301, 302, 303, 307, 308)
 
 
@@ -33,7 +35,7 @@ class Page(HTMLParser):
         self.policy = answer.headers.get("content-security-policy", "")
         self.forms: list[Form] = []
         self._open: Form | None = None
-        self.feed(answer.text)
+        self.feed(answer.text[:MAXIMUM_CHARACTERS])
 
     def consent(self) -> tuple[Form, tuple[str, str]] | None:
         """Return the form that asks for consent, and its button that gives it."""
@@ -116,7 +118,7 @@ class Browser:
 
     async def submit(self, page: Page, form: Form, button: tuple[str, str]) -> Answer:
         """Press a button. Raises: Unreachable."""
-        url = urljoin(page.url, form.action) if form.action else page.url
+        url = joined(page.url, form.action) if form.action else page.url
         for name, value in form.fields:
             if "token" in name or "csrf" in name:
                 self._web.secrets.add(value)
@@ -148,4 +150,4 @@ class Browser:
 def leads_to(answer: Answer) -> str:
     """Return where an answer redirects to; "" if it does not."""
     location = answer.headers.get("location", "")
-    return urljoin(answer.url, location) if answer.status in _REDIRECTS and location else ""
+    return joined(answer.url, location) if answer.status in _REDIRECTS and location else ""

@@ -7,24 +7,26 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urljoin, urlsplit
 
 from mcpapp.doctor.web import Answer
 
 _SCHEME = re.compile(r"""(?:^|,)\s*([A-Za-z][A-Za-z0-9!#$%&'*+.^_`|~-]*)(?=\s+[A-Za-z]|\s*$|\s*,)""")
 _PARAMETER = re.compile(r"""([A-Za-z][\w-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))""")
-_TITLE = re.compile(r"<title[^>]*>(.*?)</title", re.IGNORECASE | re.DOTALL)
 _TAG = re.compile(r"<[^>]*>")
+MAXIMUM_HEADER = 4096
+"""Of a challenge; more is not read."""
 _EVENT_END = re.compile(rb"\r?\n\r?\n")
 
 
 def schemes(header: str) -> list[str]:
     """Return the schemes of a WWW-Authenticate header (RFC 9110 §11.6.1), in lower case."""
-    return [match[1].lower() for match in _SCHEME.finditer(header)]
+    return [match[1].lower() for match in _SCHEME.finditer(header[:MAXIMUM_HEADER])]
 
 
 def bearer_parameters(header: str) -> dict[str, str]:
     """Return the parameters of the Bearer challenge in a header; those of a challenge before it are left out."""
+    header = header[:MAXIMUM_HEADER]
     _, found, rest = header.partition("Bearer") if "Bearer" in header else header.lower().partition("bearer")
     if not found:
         return {}
@@ -37,13 +39,18 @@ def bearer_parameters(header: str) -> dict[str, str]:
 def texts(document: Mapping[str, Any], name: str) -> list[str]:
     """Return the strings of a member that should be a list of strings."""
     value = document.get(name)
-    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+    return [_encodable(item) for item in value if isinstance(item, str)] if isinstance(value, list) else []
 
 
 def text(document: Mapping[str, Any], name: str) -> str:
     """Return a member that should be a string; "" if it is none."""
     value = document.get(name)
-    return value if isinstance(value, str) else ""
+    return _encodable(value) if isinstance(value, str) else ""
+
+
+def _encodable(value: str) -> str:
+    """Return a text that can be sent: JSON can have halves of characters."""
+    return value.encode("utf-8", "replace").decode()
 
 
 def is_page(answer: Answer) -> bool:
@@ -57,13 +64,31 @@ def described(answer: Answer) -> str:
     if location := answer.headers.get("location"):
         said += f" to {without_query(location)}"
     if is_page(answer):
-        title = _TITLE.search(answer.text)
-        words = " ".join(_TAG.sub(" ", title[1]).split())[:80] if title else ""
-        return f"{said}, a page “{words}”" if words else f"{said}, an HTML page"
+        title = title_of(answer)
+        return f"{said}, a page “{title}”" if title else f"{said}, an HTML page"
     error = error_of(answer.document)
     if error:
         return f"{said}, {error}"
     return said if answer.content_type in ("application/json", "") else f"{said}, {answer.content_type}"
+
+
+def title_of(answer: Answer) -> str:
+    """Return the title of a page, or of what it has in its place; in linear time, whatever the page is."""
+    page = answer.text
+    begin = page.lower().find("<title")
+    begin = page.find(">", begin) + 1 if begin >= 0 else 0
+    end = page.lower().find("</title", begin) if begin else -1
+    return " ".join(_TAG.sub(" ", page[begin : min(end, begin + 300)]).split())[:80] if end > 0 else ""
+
+
+def joined(base: str, url: str) -> str:
+    """Return a URL that a page or a redirect names; "" of what is none."""
+    try:
+        whole = urljoin(base, url)
+        _ = urlsplit(whole).port
+    except ValueError:
+        return ""
+    return whole
 
 
 def error_of(document: Mapping[str, Any]) -> str:

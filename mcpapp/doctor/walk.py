@@ -15,6 +15,9 @@ from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.web import Answer, Unreachable, Web
 
+_STEPS_BEFORE = {"endpoint": "first request", "challenge": "first request", "discovery": "discovery"}
+"""What is looked at once for all clients, though some do not get past it."""
+
 
 class Site(Protocol):
     """The site that is examined, where the doctor runs inside of it."""
@@ -85,6 +88,8 @@ class Walk:
         self.site = site
         self.found = Found()
         self.needing_iss = frozenset(profile.title for profile in profiles if profile.needs_iss)
+        self.stops: dict[str, str] = {}
+        """The clients that cannot get past something that was found, and the step at which that is."""
         self.titles = frozenset(profile.title for profile in profiles)
 
     def well(self, check: str, *clients: str) -> None:
@@ -98,6 +103,9 @@ class Walk:
         level = level or known.level
         if concerned and not self.titles & set(concerned) and level in (Level.WARNING, Level.ERROR):
             level = Level.NOTE
+        if level is Level.ERROR and (step := _STEPS_BEFORE.get(check.partition(".")[0])):
+            for client in concerned:
+                self.stops.setdefault(client, step)
         self._add(check, level, saw, concerned, why=known.why, fix=self._filled(known.fix))
 
     def judge(self, check: str, problem: str, *clients: str, level: Level | None = None) -> bool:
@@ -132,6 +140,7 @@ class Walk:
         """
         try:
             parts = urlsplit(url)
+            _ = parts.port
         except ValueError:
             return False
         own = urlsplit(self.target.url)

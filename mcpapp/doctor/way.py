@@ -25,8 +25,10 @@ async def examine(
     walk = Walk(web, target, report, profiles, site)
     if not await endpoint.ask_first(walk):
         return
-    if not await discover(walk):
+    is_known = await discover(walk)  # where there is no server, it may name the URL that was meant
+    if not is_known or "endpoint.not-found" in report.failed:
         await check_edge(web, target, report)
+        report.clients |= {title: step for title, step in walk.stops.items() if title in walk.titles}
         return
     for profile in profiles:
         await _follow(walk, profile)
@@ -37,10 +39,11 @@ async def _follow(walk: Walk, profile: Profile) -> None:
     """Go the way of one client, as far as it gets."""
     client = await registration.identify(walk, profile)
     if client is None:
-        walk.report.clients[profile.title] = "registration"
+        walk.report.clients[profile.title] = walk.stops.get(profile.title, "registration")
         return
     try:
-        walk.report.clients[profile.title] = await _use(walk, client)
+        step = await _use(walk, client)
+        walk.report.clients[profile.title] = walk.stops.get(profile.title, step)
     finally:
         await registration.forget(walk, client)
 

@@ -86,7 +86,9 @@ class Command(BaseCommand):
         except KeyboardInterrupt:
             raise CommandError("Interrupted; what was made for it is removed.", returncode=2) from None
         verbose = int(options["verbosity"]) > 1
-        self.stdout.write(report.as_json() if options["json"] else report.as_text(self._painted, verbose=verbose))
+        text = report.as_json() if options["json"] else report.as_text(self._painted, verbose=verbose)
+        encoding = getattr(self.stdout, "encoding", None) or "utf-8"
+        self.stdout.write(text.encode(encoding, "replace").decode(encoding))
         if any(finding.check == "endpoint.unreachable" and finding.level is Level.ERROR for finding in report.findings):
             raise SystemExit(2)
         if not report.is_healthy:
