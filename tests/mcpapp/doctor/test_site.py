@@ -40,6 +40,22 @@ def test_they_are_gone_too_when_the_walk_fails(db: None) -> None:
     assert not Session.objects.exists()
 
 
+def test_a_person_whom_something_holds_on_to_is_told_of(db: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The finding "site.person-left"."""
+
+    def held(user: Any) -> None:
+        raise models.ProtectedError("held", {user})
+
+    with monkeypatch.context() as patch, site.signed_in() as inside:
+        patch.setattr(type(inside.user), "delete", held)
+        name = inside.user.username
+        assert inside.left_behind == ""
+        with pytest.raises(models.ProtectedError):
+            inside.user.delete()
+        assert not site._removed(inside.user)
+    assert name.startswith("mcp-doctor-")
+
+
 def test_a_person_who_is_named_stays(alice: Any) -> None:
     with site.signed_in("alice") as inside:
         assert inside.user == alice
