@@ -157,6 +157,7 @@ def test_what_cannot_be_run_is_exit_code_2_and_a_sentence(arguments: list[str], 
 def test_a_server_that_cannot_be_reached_is_exit_code_2(clinic: Clinic) -> None:
     out, _ = run(clinic, "http://127.0.0.1:1/mcp", code=2)
     assert "the connection was refused: nothing listens there" in out
+    assert "[endpoint.unreachable]" in out
 
 
 def test_help_has_examples_and_every_client(clinic: Clinic) -> None:
