@@ -107,6 +107,12 @@ async def test_head_answered_405_without_a_challenge(clinic: Clinic) -> None:
     assert report.clients == {"VS Code": "", "Gemini CLI": "first request"}
 
 
+async def test_a_method_that_is_never_answered(clinic: Clinic) -> None:
+    report = await clinic.examined(answering(lambda asked: Reply(0), "/star", methods=("HEAD",)), "gemini", "vscode")
+    assert found(report, "endpoint.unreachable").matters_to == ("Gemini CLI",)
+    assert report.clients == {"VS Code": "", "Gemini CLI": "first request"}
+
+
 async def test_what_is_broken_for_another_client_than_those_asked_about_is_a_note(clinic: Clinic) -> None:
     """With `--as vscode` a fault that only Codex meets is told, and nothing is wrong."""
     fault = changing(lambda asked, reply: Reply(404), f"{RESOURCE_METADATA}/star")
