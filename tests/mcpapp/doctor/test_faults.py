@@ -18,6 +18,32 @@ from tests.mcpapp.doctor.proxy import Asked, Fault, Forward, Reply
 
 pytestmark = pytest.mark.live
 
+FOLLOWS = {
+    "challenge.missing": {"call.spoiled-token"},
+    "challenge.not-bearer": {"call.spoiled-token", "call.token-not-accepted"},
+    "challenge.no-resource-metadata": {"call.step-up"},
+    "endpoint.redirects": {"call.handshake-failed", "call.spoiled-token"},
+    "endpoint.blocked": {"call.token-not-accepted", "call.spoiled-token"},
+    "endpoint.server-error": {"call.handshake-failed", "call.spoiled-token"},
+    "endpoint.not-found": {"discovery.path-form-missing", "discovery.resource-not-equal"},
+    "discovery.resource-not-equal": {"discovery.path-form-missing", "endpoint.not-found"},
+    "discovery.path-form-missing": {"discovery.resource-metadata-missing"},
+    "discovery.resource-metadata-missing": {"discovery.server-metadata-missing"},
+    "discovery.server-metadata-missing": {"discovery.resource-metadata-missing"},
+    "discovery.resource-metadata-malformed": {"discovery.resource-metadata-missing"},
+    "discovery.issuer-not-equal": {"authorization.iss-wrong"},
+    "discovery.foreign-endpoint": {"discovery.insecure-endpoint"},
+    "discovery.insecure-endpoint": {"discovery.foreign-endpoint"},
+    "registration.auth-method-changed": {"registration.no-secret"},
+    "registration.no-secret": {"registration.auth-method-changed"},
+    "authorization.refused": {"authorization.port-not-free"},
+    "authorization.code-needs-decoding": {"token.refused"},
+    "token.pkce-not-checked": {"token.code-replayed"},
+    "revocation.token-still-works": {"revocation.refresh-still-works"},
+    "revocation.refresh-still-works": {"revocation.token-still-works"},
+}
+"""What else is wrong where something is."""
+
 RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 SERVER_METADATA = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 TOKEN = ("/o/token/", "/token")
@@ -71,7 +97,11 @@ def redirect(change: Callable[[dict[str, str]], dict[str, str]]) -> Fault:
 
 
 def found(report: Report, check: str, *titles: str, level: Level = Level.ERROR) -> Finding:
-    """Return the finding of a check that must be there, for these clients, with a reason and a fix."""
+    """Return the finding of a check that must be there, for these clients, with a reason and a fix.
+
+    Nothing else is wrong but what follows from it.
+    """
+    assert set(wrong(report)) - {check} <= FOLLOWS.get(check, set())
     finding: Finding = wrong(report)[check]
     assert finding.level is level
     concerned = {title for known in report.findings if known.check == check for title in known.matters_to}
@@ -734,7 +764,10 @@ async def test_a_step_up_that_would_lose_what_was_granted(clinic: Clinic) -> Non
 
 
 async def test_a_refresh_token_that_has_expired(clinic: Clinic) -> None:
-    fault = redeeming(lambda reply: Reply.of_json({"error": "invalid_grant"}, 400), "refresh_token")
+    def fault(asked: Asked, forward: Forward) -> Reply:
+        is_refresh = asked.path in TOKEN and asked.form.get("grant_type") == "refresh_token"
+        return Reply.of_json({"error": "invalid_grant"}, 400) if is_refresh else forward(asked)
+
     report = await clinic.examined(fault, "vscode")
     assert "invalid_grant" in found(report, "refresh.refused", "VS Code").saw
     assert report.clients == {"VS Code": "refresh"}
