@@ -125,7 +125,10 @@ def read(question: Question, body: str) -> Seen | None:
         document = signing.Signer(salt=_ANSWER).unsign_object(json.loads(body)["seen"])
         if document.pop("nonce") != question.nonce:
             return None
-        return Seen(**{name: tuple(value) if isinstance(value, list) else value for name, value in document.items()})
+        facts: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in document.items()
+        }
+        return Seen(**facts)
     except (signing.BadSignature, ValueError, LookupError, TypeError, RecursionError):
         return None
 

@@ -57,6 +57,7 @@ class Edge:
         self.target = target
         self.report = report
         self.step = "Edge"
+        self.issuer = target.issuer or ""
         self.has_mirror = False
         """Whether the site answers questions about how it sees a request."""
         self.metadata: dict[str, Any] = {}
@@ -95,6 +96,20 @@ class Edge:
         if not isinstance(value, str) or not value.startswith(self.target.origin + "/"):
             return None
         return value
+
+    async def discover(self) -> None:
+        """Find the metadata, where the walk has not told the issuer: from what the resource says of itself."""
+        try:
+            if not self.issuer:
+                servers = (await self.web.request("GET", self.prm_url)).document.get("authorization_servers")
+                if isinstance(servers, list) and servers and isinstance(servers[0], str):
+                    self.issuer = servers[0]
+            issuer = urlsplit(self.issuer)
+            if f"{issuer.scheme}://{issuer.netloc}" == self.target.origin:
+                path = f"/.well-known/oauth-authorization-server{issuer.path.rstrip('/')}"
+                self.metadata = (await self.web.request("GET", self.target.origin + path)).document
+        except (Unreachable, ValueError):
+            return  # the walk tells of it
 
     # --- Asking -----------------------------------------------------------------------------------------------
 
@@ -156,6 +171,3 @@ class Edge:
 def is_redirect(status: int) -> bool:
     """Return whether a status sends a client elsewhere."""
     return status in {301, 302, 303, 307, 308}
-
-
-__all__ = ["EVERYONE", "HOSTED", "Edge", "Level", "Mirrored", "Unreachable", "is_redirect"]

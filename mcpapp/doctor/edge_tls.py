@@ -118,7 +118,9 @@ def _tell_refused(edge: Edge, error: ssl.SSLCertVerificationError, leaf: x509.Ce
     elif code in _NO_ISSUER and leaf is not None and _says_where_its_issuer_is(leaf):
         check = "edge.certificate-incomplete"
         saw = f"The server sends its certificate without the intermediate one of {issuer} that vouches for it."
-        why = "Browsers fetch what is missing by themselves, so the site looks well in them; clients do not, and refuse."
+        why = (
+            "Browsers fetch what is missing by themselves, so the site looks well in them; clients do not, and refuse."
+        )
         fix = "Send the whole chain:"
     elif code in _NO_ISSUER or code == _OWN_ROOT:
         check, saw = "edge.certificate-unknown-authority", f"The certificate is signed by {issuer}, unknown here."

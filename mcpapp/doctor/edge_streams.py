@@ -1,0 +1,104 @@
+"""Whether what the application sends at once arrives at once: proxies like to wait until they have a whole answer."""
+
+from __future__ import annotations
+
+import json
+
+from mcpapp import edge_mirror
+from mcpapp.doctor.edge_frame import EVERYONE, PLAIN_HEADERS, Edge
+from mcpapp.doctor.web import Unreachable
+from mcpapp.edge_mirror import GAP_SECONDS, Kind
+
+TRIES = 3
+"""A busy machine may read late by itself; a proxy that waits does so each time."""
+FIRST_EVENT_SECONDS = 6.0
+"""Within which a stream of changes says that it listens; the next thing it says may be a ping after 15 s."""
+_MODERN = "2026-07-28"
+_WHY = "Progress, questions of a tool and news of changes come when the call is over, or after the client has given up."
+
+
+async def check_streams(edge: Edge) -> None:
+    """Open a stream and watch when its parts arrive."""
+    edge.step = "Edge: streams"
+    if edge.has_mirror:
+        await _check_mirrored(edge)
+    elif edge.target.access_token:
+        await _check_listening(edge, edge.target.access_token)
+    else:
+        edge.skipped("edge.stream", "Streams are looked at with an access token, or where the site tells what it sees.")
+
+
+async def _check_mirrored(edge: Edge) -> None:
+    encoding, gap = await _gap(edge, "gzip, deflate, br")
+    is_compressed = encoding not in ("", "identity")
+    if is_compressed and gap < GAP_SECONDS / 2:
+        edge.warning(
+            "edge.stream-compressed",
+            f"The proxy compresses streams of events ({encoding}) and holds them back for that.",
+            _WHY,
+            EVERYONE,
+            edge.proxy_fix("compression", "Leave text/event-stream alone:"),
+        )
+    for _ in range(TRIES - 1 if not is_compressed else TRIES):
+        if gap >= GAP_SECONDS / 2 and not is_compressed:
+            break
+        is_compressed = False
+        _, gap = await _gap(edge, "identity")
+    if gap >= GAP_SECONDS / 2:
+        edge.ok("edge.stream", "What the application sends at once arrives at once.")
+        return
+    _tell_buffered(edge, f"Two events that were sent {GAP_SECONDS:g} s apart arrive together.")
+
+
+async def _gap(edge: Edge, accepted: str) -> tuple[str, float]:
+    """Return how a stream is compressed, and how far apart its first and its last part arrive."""
+    _, sent = edge.question(Kind.STREAM)
+    headers = {**PLAIN_HEADERS, "Accept-Encoding": accepted, edge_mirror.HEADER: sent}
+    times: list[float] = []
+    async with edge.web.stream("POST", edge.target.url, headers, b"") as streaming:
+        encoding = streaming.headers.get("content-encoding", "").strip().lower()
+        async for seconds, chunk in streaming.chunks():
+            if chunk:
+                times.append(seconds)
+    return encoding, times[-1] - times[0] if times else 0.0
+
+
+async def _check_listening(edge: Edge, token: str) -> None:
+    """Listen to changes (MCP 2026-07-28), which is acknowledged at once and then silent."""
+    meta = {
+        "io.modelcontextprotocol/protocolVersion": _MODERN,
+        "io.modelcontextprotocol/clientInfo": {"name": "mcp_doctor", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    }
+    method = "subscriptions/listen"
+    params = {"notifications": {"toolsListChanged": True}, "_meta": meta}
+    headers = {
+        **PLAIN_HEADERS,
+        "Authorization": f"Bearer {token}",
+        "MCP-Protocol-Version": _MODERN,
+        "Mcp-Method": method,
+    }
+    body = json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params})
+    first: float | None = None
+    try:
+        async with edge.web.stream("POST", edge.target.url, headers, body) as streaming:
+            if streaming.headers.get("content-type", "").partition(";")[0].strip() != "text/event-stream":
+                edge.skipped("edge.stream", f"The server opens no stream of changes: {streaming.status}.")
+                return
+            async for seconds, chunk in streaming.chunks():
+                if chunk:
+                    first = seconds
+                    break
+    except Unreachable as error:
+        if error.kind != "timeout":
+            raise
+    if first is not None and first <= FIRST_EVENT_SECONDS:
+        edge.ok("edge.stream", "What the application sends at once arrives at once.")
+    else:
+        when = "nothing" if first is None else f"the first of it after {first:.0f} s"
+        _tell_buffered(edge, f"A stream that begins at once was opened, and {when} arrives.")
+
+
+def _tell_buffered(edge: Edge, saw: str) -> None:
+    fix = edge.proxy_fix("buffering", "Pass answers of the endpoint on as they come:")
+    edge.error("edge.stream-buffered", saw, _WHY, EVERYONE, fix)
