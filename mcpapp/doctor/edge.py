@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from mcpapp.doctor.checks.check import EVERYONE
 from mcpapp.doctor.edge_arrival import check_arrival, check_caches, check_refusal
-from mcpapp.doctor.edge_frame import EVERYONE, Edge
+from mcpapp.doctor.edge_frame import Edge
 from mcpapp.doctor.edge_limits import check_body_limit, check_header_limit
 from mcpapp.doctor.edge_pages import check_web_pages
 from mcpapp.doctor.edge_paths import check_paths, check_user_agents

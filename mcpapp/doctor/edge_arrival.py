@@ -7,7 +7,8 @@ from email.utils import parsedate_to_datetime
 from time import time
 from urllib.parse import urlsplit
 
-from mcpapp.doctor.edge_frame import EVERYONE, HOSTED, MADE_UP_TOKEN, PING, PRM, Edge
+from mcpapp.doctor.checks.check import CODEX, EVERYONE, GEMINI, INSPECTOR, MCP_REMOTE
+from mcpapp.doctor.edge_frame import HOSTED, MADE_UP_TOKEN, PING, PRM, Edge
 from mcpapp.doctor.web import Answer, Unreachable
 from mcpapp.edge_mirror import LIFE_SECONDS, NEEDED_HEADERS, Kind, Seen
 
@@ -212,7 +213,7 @@ async def _check_methods(edge: Edge) -> None:
         "edge.method-blocked",
         f"The application never sees: {', '.join(stopped)}.",
         "GET and HEAD are how clients find out where to sign in, DELETE ends a session, OPTIONS lets web pages call.",
-        ("Codex", "Gemini CLI", "mcp-remote", "MCP Inspector"),
+        (CODEX, GEMINI, MCP_REMOTE, INSPECTOR),
         edge.proxy_fix("methods", "Let every method through:"),
     )
 

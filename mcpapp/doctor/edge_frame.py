@@ -10,24 +10,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mcpapp import edge_mirror
+from mcpapp.doctor.checks.check import CHATGPT, CLAUDE
 from mcpapp.doctor.proxies import fix as proxy_fix
 from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.web import Answer, Unreachable, Web
 from mcpapp.edge_mirror import Kind, Question, Seen
 
-EVERYONE = (
-    "VS Code",
-    "Cursor",
-    "Claude",
-    "Claude Code",
-    "Codex",
-    "Gemini CLI",
-    "ChatGPT",
-    "MCP Inspector",
-    "mcp-remote",
-)
-HOSTED = ("Claude", "ChatGPT")
+HOSTED = (CLAUDE, CHATGPT)
 """Clients that call from their maker's servers."""
 PLAIN_HEADERS = {
     "Accept": "application/json, text/event-stream",

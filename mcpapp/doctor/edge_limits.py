@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable
 
 from mcpapp import conf
-from mcpapp.doctor.edge_frame import EVERYONE, PING, Edge
+from mcpapp.doctor.checks.check import EVERYONE
+from mcpapp.doctor.edge_frame import PING, Edge
 from mcpapp.doctor.web import Answer, Unreachable
 
 KILOBYTE = 1024

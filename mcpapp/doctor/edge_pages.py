@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from mcpapp.doctor.checks.check import INSPECTOR
 from mcpapp.doctor.edge_frame import PING, PLAIN_HEADERS, Edge
 from mcpapp.doctor.web import Answer, Unreachable
 
 ORIGIN = "http://localhost:6274"
 """Of MCP Inspector's page, on the machine of whoever uses it."""
-CLIENTS = ("MCP Inspector",)
+CLIENTS = (INSPECTOR,)
 _SAFE_METHODS = {"GET", "HEAD", "POST"}
 
 

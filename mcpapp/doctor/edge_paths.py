@@ -4,15 +4,27 @@ from __future__ import annotations
 
 from urllib.parse import urljoin, urlsplit
 
-from mcpapp.doctor.edge_frame import EVERYONE, PLAIN_HEADERS, Edge, is_redirect
+from mcpapp.doctor.checks.check import (
+    CHATGPT,
+    CLAUDE,
+    CURSOR,
+    EVERYONE,
+    FASTMCP,
+    GEMINI,
+    INSPECTOR,
+    MCP_REMOTE,
+    PYTHON_SDK,
+    VSCODE,
+)
+from mcpapp.doctor.edge_frame import PLAIN_HEADERS, Edge, is_redirect
 from mcpapp.doctor.web import Answer, Unreachable
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
 USER_AGENTS = {
-    "Claude-User": ("Claude",),
-    "openai-mcp/1.0.0": ("ChatGPT",),
-    "python-httpx/0.27.2": ("MCP Python SDK", "fastmcp"),
-    "node": ("VS Code", "Cursor", "Gemini CLI", "MCP Inspector", "mcp-remote"),
+    "Claude-User": (CLAUDE,),
+    "openai-mcp/1.0.0": (CHATGPT,),
+    "python-httpx/0.27.2": (PYTHON_SDK, FASTMCP),
+    "node": (VSCODE, CURSOR, GEMINI, INSPECTOR, MCP_REMOTE),
     "": EVERYONE,
 }
 """Programs call themselves this, for these clients; one that says nothing may be any."""

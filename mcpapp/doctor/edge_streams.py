@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 
 from mcpapp import edge_mirror
-from mcpapp.doctor.edge_frame import EVERYONE, PLAIN_HEADERS, Edge
+from mcpapp.doctor.checks.check import EVERYONE
+from mcpapp.doctor.edge_frame import PLAIN_HEADERS, Edge
 from mcpapp.doctor.web import Unreachable
 from mcpapp.edge_mirror import GAP_SECONDS, Kind
 

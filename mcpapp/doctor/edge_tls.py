@@ -14,7 +14,8 @@ from urllib.parse import urlsplit
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
-from mcpapp.doctor.edge_frame import EVERYONE, HOSTED, Edge
+from mcpapp.doctor.checks.check import EVERYONE, GEMINI, MCP_REMOTE
+from mcpapp.doctor.edge_frame import HOSTED, Edge
 
 SECONDS = 8.0
 """For one connection."""
@@ -212,7 +213,7 @@ async def check_addresses(edge: Edge) -> None:
             f"Nobody answers at {', '.join(silent)}, which the DNS names for {edge.host}.",
             "Clients that try IPv6 first wait until they give up, or fail. (If this machine's own IPv6 is at fault, "
             "other IPv6 sites fail here as well.)",
-            (*HOSTED, "mcp-remote", "Gemini CLI"),
+            (*HOSTED, MCP_REMOTE, GEMINI),
             edge.proxy_fix("ipv6", "Listen there as well, or take the AAAA record out of the DNS:"),
         )
     else:
