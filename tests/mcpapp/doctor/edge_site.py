@@ -57,6 +57,8 @@ class Reply:
     headers: list[Header] = field(default_factory=list)
     body: bytes | None = None
     """None: what the site sends, piece by piece."""
+    is_cut: bool = False
+    """Whether the connection ends before the body does."""
 
     drop = Request.drop
     put = Request.put
@@ -120,9 +122,9 @@ class Proxy:
 
 async def _send(send: Any, reply: Reply, body: bytes) -> None:
     headers = [(n, v) for n, v in reply.headers if n != b"content-length"]
-    headers.append((b"content-length", str(len(body)).encode()))
+    headers.append((b"content-length", str(len(body) + reply.is_cut).encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": reply.is_cut})
 
 
 @asynccontextmanager
@@ -166,7 +168,7 @@ async def proxied_site(
 
     proxy = Proxy("")
     edge = edge or {}
-    async with served(proxy, lifespan="off", date_header=False, **edge) as public:
+    async with served(proxy, lifespan="off", date_header=False, proxy_headers=False, **edge) as public:
         origin = public.replace("127.0.0.1", name)
         if "ssl_certfile" in edge:
             origin = origin.replace("http:", "https:")
@@ -201,7 +203,7 @@ def wrong(report: Report) -> dict[str, Finding]:
 
 @contextmanager
 def resolving(monkeypatch: Any, **ports: int) -> Iterator[None]:
-    """Let star.test lead to this machine: `https=` and `http=` say where their usual ports are, `ipv6=` where [::1] is."""
+    """Let star.test lead to this machine: `https=` and `http=` are ports for the usual ones, `ipv6=` that of [::1]."""
     original = socket.getaddrinfo
     usual = {443: ports.get("https", 443), 80: ports.get("http", 80)}
 
