@@ -203,18 +203,26 @@ def wrong(report: Report) -> dict[str, Finding]:
 
 @contextmanager
 def resolving(monkeypatch: Any, **ports: int) -> Iterator[None]:
-    """Let star.test lead to this machine: `https=` and `http=` are ports for the usual ones, `ipv6=` that of [::1]."""
-    original = socket.getaddrinfo
-    usual = {443: ports.get("https", 443), 80: ports.get("http", 80)}
+    """Let star.test lead to this machine: `https=` and `http=` replace the usual ports, `ipv6=` that of [::1]."""
+    getaddrinfo, connect = socket.getaddrinfo, socket.socket.connect
+    moved = {("127.0.0.1", 443): ports.get("https", 443), ("127.0.0.1", 80): ports.get("http", 80)}
 
-    def getaddrinfo(host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
+    def resolve(host: Any, port: Any, *arguments: Any, **options: Any) -> Any:
         if (host.decode() if isinstance(host, bytes) else host) != "star.test":
-            return original(host, port, *arguments, **options)
-        found: Any = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", usual.get(port, port)))]
+            return getaddrinfo(host, port, *arguments, **options)
+        found: Any = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
         if "ipv6" in ports:
-            found.append((socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", ports["ipv6"], 0, 0)))
+            found.append((socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0)))
         return found
 
+    def reach(client: socket.socket, address: Any) -> None:
+        if client.family == socket.AF_INET6 and "ipv6" in ports:
+            address = (address[0], ports["ipv6"])
+        elif client.family == socket.AF_INET:
+            address = (address[0], moved.get(address, address[1]))
+        connect(client, address)
+
     with monkeypatch.context() as patched:
-        patched.setattr(socket, "getaddrinfo", getaddrinfo)
+        patched.setattr(socket, "getaddrinfo", resolve)
+        patched.setattr(socket.socket, "connect", reach)
         yield

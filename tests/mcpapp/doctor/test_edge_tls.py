@@ -291,7 +291,7 @@ async def test_an_ipv6_address_where_nobody_answers_is_found(monkeypatch: Any) -
         finding = wrong(report)["edge.ipv6-silent"]
         assert finding.saw == "Nobody answers at ::1, which the DNS names for star.test."
         assert "listen [::]:443 ssl;" in finding.fix
-        listener = await asyncio.start_server(lambda reader, writer: writer.close(), "::1", 0)
+        listener = await asyncio.start_server(answered, "::1", 0)
         async with listener:
             with resolving(monkeypatch, http=port, ipv6=listener.sockets[0].getsockname()[1]):
                 report = await examine(f"http://{HOST}/star", check_addresses)
@@ -314,6 +314,12 @@ async def test_a_machine_without_ipv6_says_that_it_cannot_tell(monkeypatch: Any)
         with resolving(monkeypatch, http=int(address.rpartition(":")[2]), ipv6=1):
             report = await examine(f"http://{HOST}/star", check_addresses)
     assert [one.level for one in report.findings] == [Level.SKIPPED]
+
+
+async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.read(1)
+    writer.write(b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+    writer.close()
 
 
 def has_ipv6() -> bool:
