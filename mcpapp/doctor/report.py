@@ -53,6 +53,8 @@ class Report:
     def __init__(self, url: str = "", secrets: Secrets | None = None) -> None:
         self.url = url
         self.secrets = secrets or Secrets()
+        self.clients: dict[str, str] = {}
+        """Each client whose way was walked, and the step at which it stops; "" if it gets through."""
         self._entries: list[tuple[str, Finding]] = []
 
     def add(self, step: str, finding: Finding) -> None:
@@ -72,10 +74,11 @@ class Report:
 
     @property
     def steps(self) -> dict[str, list[Finding]]:
-        """The findings of each step, in order."""
+        """The findings of each step, in the order in which the steps began."""
         steps: dict[str, list[Finding]] = {}
         for step, finding in self._entries:
-            steps.setdefault(step, []).append(finding)
+            # Once more: a value may have become known as a secret after it was quoted.
+            steps.setdefault(step, []).append(self._harmless(finding))
         return steps
 
     @property
@@ -87,6 +90,12 @@ class Report:
     def is_healthy(self) -> bool:
         """Whether nothing is wrong."""
         return _GRAVITY[self.worst] < _GRAVITY[Level.WARNING]
+
+    @property
+    def failed(self) -> frozenset[str]:
+        """The ids of what is wrong."""
+        wrong = (Level.WARNING, Level.ERROR)
+        return frozenset(finding.check for finding in self.findings if finding.level in wrong)
 
     def count(self, *levels: Level) -> int:
         """Return how many findings are of these levels."""
@@ -104,33 +113,36 @@ class Report:
                 "matters_to": list(finding.matters_to),
                 "fix": finding.fix,
             }
-            for step, finding in self._cleaned()
+            for step, found in self.steps.items()
+            for finding in found
         ]
         counts = {level.value: self.count(level) for level in Level}
         document: dict[str, Any] = {"format": FORMAT, "url": one_line(self.url), "healthy": self.is_healthy}
-        return safe_json(document | {"counts": counts, "findings": findings})
+        clients = [{"client": name, "stops_at": step or None} for name, step in self.clients.items()]
+        return safe_json(document | {"counts": counts, "clients": clients, "findings": findings})
 
     def as_text(self, paint: Callable[[Level, str], str] = lambda level, text: text, *, verbose: bool = False) -> str:
         """Return the report for people; `paint` colours a line by its level. What is well is said in short."""
-        lines = [f"The doctor at {one_line(self.url)}", ""]
-        previous = ""
-        for step, finding in self._cleaned():
-            if step != previous:
-                lines += ["", step] if previous else [step]
-                previous = step
-            lines.append(paint(finding.level, f"  {_MARKS[finding.level]} {finding.saw}") + f"  [{finding.check}]")
-            if finding.level in (Level.OK, Level.SKIPPED) and not verbose:
-                continue
-            if finding.why:
-                lines.append(f"      Why: {finding.why}")
-            if finding.matters_to:
-                lines.append(f"      Matters to: {', '.join(finding.matters_to)}")
-            if finding.fix:
-                first, *others = finding.fix.splitlines()
-                lines += [f"      Fix: {first}", *(f"           {line}".rstrip() for line in others)]
+        lines = [f"The doctor at {one_line(self.url)}"]
+        for step, findings in self.steps.items():
+            lines += ["", step]
+            passed = sum(finding.level is Level.OK for finding in findings)
+            if passed and not verbose:
+                noun = "check" if passed == 1 else "checks"
+                lines.append(paint(Level.OK, f"  {_MARKS[Level.OK]} {passed} {noun} passed."))
+            for finding in findings:
+                if verbose or finding.level is not Level.OK:
+                    lines += _told(finding, paint)
         return "\n".join([*lines, "", *self._summary(paint)])
 
     def _summary(self, paint: Callable[[Level, str], str]) -> Iterable[str]:
+        for client, step in self.clients.items():
+            if step == "sign-in":
+                yield f"{client}: nothing against it up to the sign-in."
+            elif step:
+                yield paint(Level.ERROR, f"{client}: stops at the step {step}.")
+            else:
+                yield paint(Level.OK, f"{client}: connects, calls, refreshes and revokes.")
         errors, warnings = self.count(Level.ERROR), self.count(Level.WARNING)
         passed, skipped = self.count(Level.OK), self.count(Level.SKIPPED)
         if self.is_healthy:
@@ -151,6 +163,16 @@ class Report:
             visible(hide(finding.fix)),
         )
 
-    def _cleaned(self) -> list[tuple[str, Finding]]:
-        """Once more: a value may have become known as a secret after it was quoted."""
-        return [(step, self._harmless(finding)) for step, finding in self._entries]
+
+def _told(finding: Finding, paint: Callable[[Level, str], str]) -> Iterable[str]:
+    yield paint(finding.level, f"  {_MARKS[finding.level]} {finding.saw}") + f"  [{finding.check}]"
+    if finding.level is Level.OK:
+        return
+    if finding.why:
+        yield f"      Why: {finding.why}"
+    if finding.matters_to:
+        yield f"      Matters to: {', '.join(finding.matters_to)}."
+    if finding.fix:
+        first, *others = finding.fix.splitlines()
+        yield f"      Fix: {first}"
+        yield from (f"           {line}".rstrip() for line in others)

@@ -15,8 +15,8 @@ _NAMES = (
     r"|password|sessionid|csrftoken|csrfmiddlewaretoken|device_code"
 )
 _PATTERNS = (
-    re.compile(rf"""(["']?\b(?:{_NAMES})["']?\s*[:=]\s*["']?)([A-Za-z0-9._~+/%-]{{8,}}=*)"""),
-    re.compile(r"(\b(?:Bearer|Basic|DPoP)\s+)([A-Za-z0-9._~+/-]{8,}=*)", re.IGNORECASE),
+    re.compile(rf"""(["']?\b(?:{_NAMES})["']?\s*[:=]\s*["']?)([A-Za-z0-9._~+/%-]{{12,}}=*)"""),
+    re.compile(r"(\b(?:Bearer|Basic|DPoP)\s+)([A-Za-z0-9._~+/-]{20,}=*)", re.IGNORECASE),
     re.compile(r"()(\beyJ[A-Za-z0-9_-]{8,}\.[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]*)?)"),
 )
 

@@ -184,14 +184,11 @@ class Web:
 
         Raises: Unreachable, also when all of it takes too long.
         """
-        sent = httpx2.Headers(_DEFAULT_HEADERS)
-        sent.update(headers or {})
-        self._keep_secret(sent)
         started = perf_counter()
         deadline = asyncio.timeout(self.seconds)
         try:
             async with deadline:
-                response = await self._send(method, url, sent, headers or {}, body)
+                response = await self._send(method, url, headers or {}, body)
                 try:
                     yield Streaming(response, started)
                 finally:
@@ -201,11 +198,12 @@ class Web:
                 raise
             raise Unreachable(f"no whole answer came within {self.seconds:g} seconds", "timeout") from error
 
-    async def _send(
-        self, method: str, url: str, sent: httpx2.Headers, given: Mapping[str, str], body: bytes | str | None
-    ) -> httpx2.Response:
+    async def _send(self, method: str, url: str, given: Mapping[str, str], body: bytes | str | None) -> httpx2.Response:
         assert self._client is not None, "a Web is a context manager"  # noqa: S101
         try:
+            sent = httpx2.Headers(_DEFAULT_HEADERS)
+            sent.update(given)
+            self._keep_secret(sent)
             request = self._client.build_request(method, url, headers=sent, content=body)
             for name in _DEFAULT_HEADERS:
                 if given.get(name) == "":  # sends none

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcpapp.doctor.checks.check import CLAUDE_CODE, CODEX, FASTMCP, GEMINI, MCP_REMOTE, PYTHON_SDK, VSCODE, Check
-from mcpapp.doctor.checks.proxying import PASS_EVERYTHING
+from mcpapp.doctor.checks.proxying import FORWARD_ALL
 from mcpapp.doctor.report import Level
 
 CHECKS = {
@@ -19,7 +19,7 @@ CHECKS = {
         "This checkout is not the site that answers there: its database or its SECRET_KEY is another, or something on "
         "the way removes cookies.",
         "Start the doctor with the settings of the deployed site (DATABASE_URL, SECRET_KEY, PUBLIC_URL), and look "
-        "whether all workers have the same.\n" + PASS_EVERYTHING,
+        "whether all workers have the same.\n" + FORWARD_ALL,
     ),
     "site.person-left": Check(
         "The person that the doctor made is gone again.",
@@ -31,7 +31,7 @@ CHECKS = {
     "authorization.unreachable": Check(
         "The authorization endpoint can be reached.",
         "That is where the person's browser goes.",
-        PASS_EVERYTHING,
+        FORWARD_ALL,
     ),
     "authorization.refused": Check(
         "The client's request to sign in is accepted.",
@@ -64,7 +64,7 @@ CHECKS = {
     "authorization.form-action": Check(
         "The page's policy lets its form lead back to the client.",
         "Chrome holds form-action against every redirect after the form: the Allow button does nothing.",
-        "Leave form-action out of Content-Security-Policy on the consent page, or name the client's redirect URI in it.",
+        "Leave form-action out of the consent page's Content-Security-Policy, or name the redirect URI in it.",
     ),
     "authorization.wrong-place": Check(
         "The person is sent back to the client's redirect URI.",

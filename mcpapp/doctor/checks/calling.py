@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mcpapp.doctor.checks.check import CHATGPT, FASTMCP, INSPECTOR, PYTHON_SDK, Check
-from mcpapp.doctor.checks.proxying import AUTHORIZATION_PASSES, ERRORS_PASS
+from mcpapp.doctor.checks.proxying import AUTHORIZATION_COMES_THROUGH, ERRORS_COME_THROUGH
 from mcpapp.doctor.report import Level
 
 CHECKS = {
@@ -11,7 +11,7 @@ CHECKS = {
         "A fresh token is accepted.",
         "The client signs in, is refused, signs in again, and so on. Mostly the header gets lost on the way, or the "
         "token is for another audience.",
-        "Let the header Authorization through.\n" + AUTHORIZATION_PASSES + "\n"
+        "Let the header Authorization through.\n" + AUTHORIZATION_COMES_THROUGH + "\n"
         "If it arrives: the resource server must accept tokens for the resource that its metadata names, and all "
         "workers must share one database.",
     ),
@@ -54,7 +54,7 @@ CHECKS = {
     "call.spoiled-token": Check(
         "A token that is not good is answered 401 with a challenge.",
         "That is when clients refresh without asking anybody; on anything else they report an error, or sign in anew.",
-        'Answer 401 with WWW-Authenticate: Bearer error="invalid_token" to it.\n' + ERRORS_PASS,
+        'Answer 401 with WWW-Authenticate: Bearer error="invalid_token" to it.\n' + ERRORS_COME_THROUGH,
     ),
     "call.step-up": Check(
         "A call that needs more is answered with what to ask for.",

@@ -16,7 +16,7 @@ from mcpapp.doctor.checks.check import (
     VSCODE,
     Check,
 )
-from mcpapp.doctor.checks.proxying import ERRORS_PASS, NO_SLASH_REDIRECT, PASS_EVERYTHING, WELL_KNOWN_PASSES
+from mcpapp.doctor.checks.proxying import ERRORS_COME_THROUGH, FORWARD_ALL, NO_SLASH_REDIRECT, WELL_KNOWN_IS_ROUTED
 from mcpapp.doctor.report import Level
 
 _ONE_URL = (
@@ -27,7 +27,7 @@ CHECKS = {
     "endpoint.unreachable": Check(
         "The URL can be reached.",
         "Nothing works without it.",
-        "Look at the name in the DNS, the firewall, the certificate and whether the server runs.\n" + PASS_EVERYTHING,
+        "Look at the name in the DNS, the firewall, the certificate and whether the server runs.\n" + FORWARD_ALL,
     ),
     "endpoint.redirects": Check(
         "The URL answers itself; it does not redirect.",
@@ -48,7 +48,7 @@ CHECKS = {
         "No firewall or error page stands in front of the server.",
         "A client is a program: it passes no browser check and reads no HTML, so it never learns where to sign in.",
         "Let the paths of the server through the firewall without challenges for browsers (Cloudflare: a WAF rule "
-        "that skips bot checks), by path, never by user agent.\n" + ERRORS_PASS,
+        "that skips bot checks), by path, never by user agent.\n" + ERRORS_COME_THROUGH,
     ),
     "endpoint.open": Check(
         "A caller without a token is asked to sign in.",
@@ -59,12 +59,14 @@ CHECKS = {
     "challenge.missing": Check(
         "A request without a token is answered 401 with a challenge.",
         "The challenge (RFC 6750 §3) is how a client learns that it can sign in here; without one it reports an error.",
-        "Answer 401 with WWW-Authenticate to GET, HEAD and POST alike, before the method is looked at.\n" + ERRORS_PASS,
+        "Answer 401 with WWW-Authenticate to GET, HEAD and POST alike, before the method is looked at.\n"
+        + ERRORS_COME_THROUGH,
     ),
     "challenge.not-bearer": Check(
         "The challenge is for Bearer tokens.",
         "Clients look for the scheme Bearer. With Basic first, some ask the person for a password.",
-        "Take HTTP authentication off the proxy, so that the application's challenge comes through.\n" + ERRORS_PASS,
+        "Take HTTP authentication off the proxy, so that the application's challenge comes through.\n"
+        + ERRORS_COME_THROUGH,
     ),
     "challenge.no-resource-metadata": Check(
         "The challenge says where the metadata is.",
@@ -76,7 +78,7 @@ CHECKS = {
     "challenge.foreign-resource-metadata": Check(
         "The metadata that the challenge names is on the host of the URL.",
         "The application takes its own address from what the proxy sends, and names one that people cannot reach.",
-        _ONE_URL + "\n" + PASS_EVERYTHING,
+        _ONE_URL + "\n" + FORWARD_ALL,
     ),
     "challenge.no-scope": Check(
         "The challenge names the scope to ask for.",
@@ -88,25 +90,26 @@ CHECKS = {
     "discovery.resource-metadata-missing": Check(
         "The protected resource metadata can be fetched.",
         "It names the authorization server (RFC 9728); without it there is nowhere to sign in.",
-        "Serve <ORIGIN>/.well-known/oauth-protected-resource<PATH> from the application.\n" + WELL_KNOWN_PASSES,
+        "Serve <ORIGIN>/.well-known/oauth-protected-resource<PATH> from the application.\n" + WELL_KNOWN_IS_ROUTED,
     ),
     "discovery.path-form-missing": Check(
         "The metadata is at the path that belongs to the URL.",
         "This client goes there directly and never sees the challenge (RFC 9728 §3.1).",
-        "Serve <ORIGIN>/.well-known/oauth-protected-resource<PATH>.\n" + WELL_KNOWN_PASSES,
+        "Serve <ORIGIN>/.well-known/oauth-protected-resource<PATH>.\n" + WELL_KNOWN_IS_ROUTED,
         (CLAUDE_CODE,),
     ),
     "discovery.root-form-missing": Check(
         "The metadata is at the root form as well.",
         "Older clients know no other place.",
-        "Serve <ORIGIN>/.well-known/oauth-protected-resource too.\n" + WELL_KNOWN_PASSES,
+        "Serve <ORIGIN>/.well-known/oauth-protected-resource too.\n" + WELL_KNOWN_IS_ROUTED,
         (MCP_REMOTE, FASTMCP, CHATGPT),
         Level.WARNING,
     ),
     "discovery.resource-metadata-malformed": Check(
         "The protected resource metadata is a JSON object.",
         "Clients give up on anything else, an HTML page with status 200 above all.",
-        "Let the application answer this path; a page for every unknown path must not cover it.\n" + WELL_KNOWN_PASSES,
+        "Let the application answer this path; a page for every unknown path must not cover it.\n"
+        + WELL_KNOWN_IS_ROUTED,
     ),
     "discovery.resource-not-equal": Check(
         "The metadata's resource is the URL, byte for byte.",
@@ -140,13 +143,13 @@ CHECKS = {
     ),
     "discovery.insecure-issuer": Check(
         "The issuer's address is encrypted.",
-        "Clients refuse to send codes and tokens in clear. Often TLS ends at the proxy and the application thinks http.",
-        _ONE_URL + "\n" + PASS_EVERYTHING,
+        "Clients send no code or token in clear. Often TLS ends at the proxy and the application thinks it is http.",
+        _ONE_URL + "\n" + FORWARD_ALL,
     ),
     "discovery.server-metadata-missing": Check(
         "The authorization server's metadata can be fetched.",
         "It says where to register, to sign in and to get tokens (RFC 8414).",
-        "Serve /.well-known/oauth-authorization-server at the issuer.\n" + WELL_KNOWN_PASSES,
+        "Serve /.well-known/oauth-authorization-server at the issuer.\n" + WELL_KNOWN_IS_ROUTED,
     ),
     "discovery.openid-form-missing": Check(
         "The metadata is at OpenID Connect's path as well.",
@@ -158,7 +161,7 @@ CHECKS = {
     "discovery.issuer-not-equal": Check(
         "The metadata's issuer is the address it was fetched for.",
         "Clients must refuse another one (RFC 8414 §3.3): it could be an attacker's.",
-        "Name one issuer everywhere, with the same scheme, host and slash. " + _ONE_URL + "\n" + PASS_EVERYTHING,
+        "Name one issuer everywhere, with the same scheme, host and slash. " + _ONE_URL + "\n" + FORWARD_ALL,
     ),
     "discovery.endpoint-missing": Check(
         "The metadata names the authorization and the token endpoint.",
@@ -168,12 +171,12 @@ CHECKS = {
     "discovery.foreign-endpoint": Check(
         "The endpoints are on the issuer's host.",
         "The application takes its address from what the proxy sends; people's browsers cannot reach the inner one.",
-        _ONE_URL + "\n" + PASS_EVERYTHING,
+        _ONE_URL + "\n" + FORWARD_ALL,
     ),
     "discovery.insecure-endpoint": Check(
         "The endpoints' addresses are encrypted.",
         "Clients refuse to send codes and tokens in clear.",
-        _ONE_URL + "\n" + PASS_EVERYTHING,
+        _ONE_URL + "\n" + FORWARD_ALL,
     ),
     "discovery.no-s256": Check(
         "The metadata announces PKCE with S256.",

@@ -1,8 +1,8 @@
-"""Lines for the proxies that sites stand behind; `app` is wherever the site listens, here 127.0.0.1:8000."""
+"""Lines for the proxies that sites stand behind; 127.0.0.1:8000 is where the application listens."""
 
 from __future__ import annotations
 
-PASS_EVERYTHING = """\
+FORWARD_ALL = """\
 nginx    location / {
              proxy_pass http://127.0.0.1:8000;
              proxy_http_version 1.1;
@@ -22,27 +22,30 @@ Traefik  http:
              star: { loadBalancer: { passHostHeader: true, servers: [ { url: "http://127.0.0.1:8000" } ] } }"""
 
 NO_SLASH_REDIRECT = """\
-nginx    location = <PATH> { proxy_pass http://127.0.0.1:8000; }      # without this, a `location <PATH>/` redirects
-Caddy    handle <PATH>* { reverse_proxy 127.0.0.1:8000 }             # not `handle_path`, no `redir`
-Traefik  rule: "Host(`<HOST>`) && PathPrefix(`<PATH>`)"               # no redirectRegex on this router"""
+nginx    location = <PATH> { proxy_pass http://127.0.0.1:8000; }   # a `location <PATH>/` alone redirects
+Caddy    handle <PATH>* {                                     # not `handle_path`, no `redir`
+             reverse_proxy 127.0.0.1:8000
+         }
+Traefik  rule: "Host(`<HOST>`) && PathPrefix(`<PATH>`)"       # no redirectRegex on this router"""
 
-ERRORS_PASS = """\
+ERRORS_COME_THROUGH = """\
 nginx    proxy_intercept_errors off;      # and no `proxy_hide_header WWW-Authenticate;`
 Caddy    no `handle_response`, no `header_down -WWW-Authenticate` in `reverse_proxy`
 Traefik  no `errors` middleware, no WWW-Authenticate: "" under customResponseHeaders"""
 
-WELL_KNOWN_PASSES = """\
+WELL_KNOWN_IS_ROUTED = """\
 nginx    location /.well-known/oauth- { proxy_pass http://127.0.0.1:8000; }
          location = /.well-known/openid-configuration { proxy_pass http://127.0.0.1:8000; }
-Caddy    handle /.well-known/o* { reverse_proxy 127.0.0.1:8000 }
+Caddy    handle /.well-known/o* {
+             reverse_proxy 127.0.0.1:8000
+         }
 Traefik  rule: "Host(`<HOST>`) && PathPrefix(`/.well-known/`)\""""
 
-AUTHORIZATION_PASSES = """\
+AUTHORIZATION_COMES_THROUGH = """\
 nginx    proxy_set_header Authorization $http_authorization;
 Caddy    no `header_up -Authorization` and no `basic_auth` on this site
 Traefik  no basicAuth or digestAuth middleware on this router; they take the header for themselves
-Apache   ProxyPass / http://127.0.0.1:8000/
-         SetEnvIf Authorization "(.*)" HTTP_AUTHORIZATION=$1"""
+Apache   SetEnvIf Authorization "(.*)" HTTP_AUTHORIZATION=$1"""
 
 NO_CACHE = """\
 nginx    proxy_cache off;                 # for /o/, /token and <PATH>

@@ -12,7 +12,7 @@ from mcpapp.doctor.checks.check import (
     VSCODE,
     Check,
 )
-from mcpapp.doctor.checks.proxying import ERRORS_PASS, NO_CACHE
+from mcpapp.doctor.checks.proxying import ERRORS_COME_THROUGH, NO_CACHE
 from mcpapp.doctor.report import Level
 
 CHECKS = {
@@ -29,7 +29,7 @@ CHECKS = {
     "token.not-json": Check(
         "The token endpoint answers JSON.",
         "Clients parse JSON; an HTML page of a proxy or a firewall ends the login.",
-        "Let answers of the token endpoint through as they are.\n" + ERRORS_PASS,
+        "Let answers of the token endpoint through as they are.\n" + ERRORS_COME_THROUGH,
     ),
     "token.refused": Check(
         "The code is exchanged for a token.",
@@ -83,7 +83,7 @@ CHECKS = {
     ),
     "token.root-alias": Check(
         "The token endpoint is at /token as well.",
-        "After a restart the Python SDK has forgotten the metadata and refreshes there; otherwise people sign in again.",
+        "After a restart the Python SDK has forgotten the metadata and refreshes there, or has people sign in again.",
         "Serve the token endpoint at <ORIGIN>/token too.",
         (PYTHON_SDK,),
         Level.WARNING,

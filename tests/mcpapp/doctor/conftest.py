@@ -1,0 +1,85 @@
+"""Shared by the tests of the doctor: a real server behind a proxy that can be broken, and a person who is signed in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from mcpapp.doctor.clients import PROFILES
+from mcpapp.doctor.report import Report
+from mcpapp.doctor.target import Target
+from mcpapp.doctor.way import examine
+from mcpapp.doctor.web import Web
+from tests.clients.person import Page, Person
+from tests.conftest import LiveDatabases, LiveServer
+from tests.mcpapp.doctor.proxy import Fault, Proxy, no_fault, proxying
+
+
+@dataclass
+class Inside:
+    """What the walk makes use of inside a site: here a person who signed in by the sign-in page."""
+
+    cookies: Mapping[str, str]
+
+    def tool_beyond(self, scopes: frozenset[str]) -> str | None:
+        return None if "mcp:write" in scopes else "disconnect-app"
+
+
+class Clinic:
+    """A real server behind a proxy, both with the proxy's address for their public one."""
+
+    def __init__(self, proxy: Proxy, server: LiveServer) -> None:
+        self.proxy = proxy
+        self.server = server
+        self.url = f"{proxy.url}/star"
+        self.inside = Inside(sign_in(proxy.url))
+
+    async def examined(
+        self, fault: Fault = no_fault, *clients: str, has_access: bool = True, url: str = "", seconds: float = 20
+    ) -> Report:
+        """Examine the server with something broken; as all clients unless some are named."""
+        target = Target(url or self.url, is_own_site=has_access)
+        report = Report(target.url)
+        profiles = [PROFILES[name] for name in clients or PROFILES]
+        self.proxy.fault, self.proxy.seen = fault, []
+        try:
+            async with Web(report.secrets, seconds=seconds) as web:
+                await examine(web, target, report, profiles, self.inside if has_access else None)
+        finally:
+            self.proxy.fault = no_fault
+        return report
+
+
+def sign_in(url: str) -> dict[str, str]:
+    """Sign demo in; return the cookies."""
+    with Person("demo", "demo") as person:
+        page = Page(person.browser.get(f"{url}/accounts/login/"))
+        form = page.form_with_field("login")
+        assert form is not None
+        person._submit(page, form, form.filled(login="demo", password="demo"))
+        return {cookie.name: cookie.value or "" for cookie in person.cookies}
+
+
+@pytest.fixture(scope="session")
+def clinic(tmp_path_factory: pytest.TempPathFactory, live_databases: LiveDatabases) -> Iterator[Clinic]:
+    server = LiveServer(tmp_path_factory.mktemp("clinic"), live_databases.copy())
+    with proxying() as proxy:
+        proxy.upstream_port = server.port
+        server.environment["PUBLIC_URL"] = proxy.url
+        server.start("manage.py", "runserver", "--noreload", str(server.port))
+        try:
+            yield Clinic(proxy, server)
+        finally:
+            server.stop()
+
+
+def wrong(report: Report) -> dict[str, Any]:
+    """What is wrong in a report, the edge aside."""
+    return {
+        finding.check: finding
+        for finding in report.findings
+        if finding.check in report.failed and not finding.check.startswith("edge.")
+    }

@@ -1,0 +1,31 @@
+"""A healthy site: nothing is wrong, for any client, and each check that a fault is planted for has passed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from mcpapp.doctor.checks import CHECKS
+from mcpapp.doctor.clients import PROFILES
+from mcpapp.doctor.report import Level
+from tests.mcpapp.doctor.conftest import Clinic, wrong
+
+pytestmark = pytest.mark.live
+
+
+async def test_a_healthy_site_has_nothing_wrong_for_any_client(clinic: Clinic) -> None:
+    report = await clinic.examined()
+    assert wrong(report) == {}
+    assert report.clients == {profile.title: "" for profile in PROFILES.values()}
+    assert [finding for finding in report.findings if finding.level is Level.NOTE] == []
+    passed = {finding.check for finding in report.findings if finding.level is Level.OK}
+    not_met = {
+        "endpoint.unreachable",
+        "registration.document-not-usable",  # a site without https takes no documents
+        "site.no-access",
+        "site.person-left",
+        "authorization.nobody-asked",
+    }
+    assert passed >= set(CHECKS) - not_met
+    assert json.loads(report.as_json())["healthy"] is True
