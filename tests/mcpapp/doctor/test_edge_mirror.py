@@ -84,7 +84,7 @@ async def test_whatever_is_no_question_is_answered_byte_for_byte_as_if_it_were_n
     endpoint: Any, what: str
 ) -> None:
     value = NOT_QUESTIONS[what]().encode("latin-1")
-    for path in ("/star", "/.well-known/oauth-protected-resource/star", "/o/authorize/"):
+    for path in ("/star", "/.well-known/oauth-protected-resource/star", "/.well-known/openid-configuration"):
         for method in ("GET", "POST"):
             without = await endpoint.request(method, path)
             with_it = await endpoint.request(method, path, headers={HEADER: value})
