@@ -25,8 +25,10 @@ HEADER = "Star-Doctor"
 """Of a request that asks; an answer has one of this name too, which a HEAD request gets as well."""
 LIFE_SECONDS = 60
 """For how long a question is answered, by the clocks of both sides."""
-GAP_SECONDS = 1.0
-"""Between the two events of a stream."""
+EVENTS = 3
+"""Of a stream: a proxy may pass on what comes with the headers, and keep what follows."""
+GAP_SECONDS = 0.5
+"""Between two of them."""
 BODY_SECONDS = 30
 """How long a body may take to arrive."""
 MAXIMUM_LENGTH = 400
@@ -66,7 +68,7 @@ class Kind(StrEnum):
     REFUSAL = "refusal"
     """The same with 401 and the headers that a client cannot do without, to see which of them come back."""
     STREAM = "stream"
-    """Two events, one at once and one after `GAP_SECONDS`."""
+    """`EVENTS` events, one at once and each other `GAP_SECONDS` after the one before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +187,10 @@ async def answer(question: Question, scope: Scope, receive: Receive, send: Send)
 async def _stream(acknowledgement: bytes, send: Send) -> None:
     headers = [*STREAM_HEADERS, (_NAME, acknowledgement)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
-    await send({"type": "http.response.body", "body": b"data: 1\r\n\r\n", "more_body": True})
-    await asyncio.sleep(GAP_SECONDS)
-    await send({"type": "http.response.body", "body": b"data: 2\r\n\r\n"})
+    for number in range(1, EVENTS + 1):
+        await send({"type": "http.response.body", "body": b"data: %d\r\n\r\n" % number, "more_body": number < EVENTS})
+        if number < EVENTS:
+            await asyncio.sleep(GAP_SECONDS)
 
 
 async def _measured(receive: Receive, most: int) -> tuple[int, bool]:

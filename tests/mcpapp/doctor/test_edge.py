@@ -395,7 +395,7 @@ async def test_a_proxy_that_waits_for_the_whole_answer_is_found(site: Site) -> N
     proxy, url = site
     proxy.is_buffering = True
     finding = only(await examine(url, check_arrival, check_streams), "edge.stream-buffered", Level.ERROR)
-    assert finding.saw == "Two events that were sent 1 s apart arrive together."
+    assert finding.saw == "Of 3 events that are sent 0.5 s apart, some arrive together."
     for line in ("proxy_buffering off;", "flush_interval -1", "flushInterval"):
         assert line in finding.fix
 

@@ -205,7 +205,7 @@ async def test_a_stream_begins_at_once_and_looks_like_that_of_a_call() -> None:
     ):
         assert acknowledges(question, response.headers[HEADER])
         events = [chunk async for chunk in response.aiter_raw()]
-    assert [event for event in events if event] == [b"data: 1\r\n\r\n", b"data: 2\r\n\r\n"]
+    assert [event for event in events if event] == [b"data: 1\r\n\r\n", b"data: 2\r\n\r\n", b"data: 3\r\n\r\n"]
 
 
 # --- What it costs ----------------------------------------------------------------------------------------------------
