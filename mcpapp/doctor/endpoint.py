@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from mcpapp.doctor.clients import Probe, Profile
+from mcpapp.doctor.clients import PROFILES, Probe, Profile
 from mcpapp.doctor.messages import first_message
 from mcpapp.doctor.reading import bearer_parameters, described, is_encrypted, is_page, origin_of, schemes
 from mcpapp.doctor.report import Level
@@ -32,7 +32,8 @@ async def _ask(walk: Walk, method: Probe, profile: Profile | None) -> bool:
     answer = await walk.ask("endpoint.unreachable", method, walk.target.url, headers, body)
     if answer is None:
         return False
-    clients = (profile.title,) if profile else ()
+    users = tuple(known.title for known in PROFILES.values() if known.probe is method)
+    clients = (profile.title,) if profile else users
     _judge(walk, method, answer, clients)
     return True
 

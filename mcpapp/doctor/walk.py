@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -17,6 +17,13 @@ from mcpapp.doctor.web import Answer, Unreachable, Web
 
 _STEPS_BEFORE = {"endpoint": "first request", "challenge": "first request", "discovery": "discovery"}
 """What is looked at once for all clients, though some do not get past it."""
+
+
+_WRONG = (Level.WARNING, Level.ERROR)
+
+
+def _named(clients: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(title for title in clients if title)
 
 
 class Site(Protocol):
@@ -94,14 +101,18 @@ class Walk:
 
     def well(self, check: str, *clients: str) -> None:
         """Note that a check passed."""
-        self._add(check, Level.OK, CHECKS[check].well, clients or CHECKS[check].matters_to)
+        if self._is_told(check, clients, {Level.OK, *_WRONG}):
+            return
+        self._add(check, Level.OK, CHECKS[check].well, _named(clients) or CHECKS[check].matters_to)
 
     def wrong(self, check: str, saw: str, *clients: str, level: Level | None = None) -> None:
         """Note that a check failed, and what was seen; of a client that nobody asked about it is only a note."""
         known = CHECKS[check]
-        concerned = clients or known.matters_to
+        concerned = _named(clients) or known.matters_to
         level = level or known.level
-        if concerned and not self.titles & set(concerned) and level in (Level.WARNING, Level.ERROR):
+        if self._is_told(check, clients, _WRONG):
+            return
+        if concerned and not self.titles & set(concerned) and level in _WRONG:
             level = Level.NOTE
         if level is Level.ERROR and (step := _STEPS_BEFORE.get(check.partition(".")[0])):
             for client in concerned:
@@ -151,8 +162,13 @@ class Walk:
         return not is_loopback(url) or is_loopback(self.target.url)
 
     def _add(self, check: str, level: Level, saw: str, clients: tuple[str, ...], why: str = "", fix: str = "") -> None:
-        matters_to = tuple(title for title in clients if title)
-        self.report.add(STEPS[check.partition(".")[0]], Finding(check, level, saw, why, matters_to, fix))
+        self.report.add(STEPS[check.partition(".")[0]], Finding(check, level, saw, why, clients, fix))
+
+    def _is_told(self, check: str, clients: tuple[str, ...], levels: Collection[Level]) -> bool:
+        """Return whether what the doctor's own client met, which has no name, has been told of a real one."""
+        if not clients or _named(clients):
+            return False
+        return any(known.check == check and known.level in levels for known in self.report.findings)
 
     def _filled(self, fix: str) -> str:
         target = self.target

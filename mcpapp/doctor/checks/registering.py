@@ -16,7 +16,8 @@ CHECKS = {
     "registration.limited": Check(
         "Registrations are not counted too strictly.",
         "One person who tries a few clients registers many times, and an office has one address.",
-        "Allow some 30 at once from an address (here AUTHAPP['REGISTRATION_BURST']).",
+        "Allow some 30 at once from an address (here AUTHAPP['REGISTRATION_BURST']). If the doctor has just run a few "
+        "times, it has used them up: wait a minute.",
         level=Level.WARNING,
     ),
     "registration.unusable": Check(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mcpapp.doctor.clients import PROFILES
-from mcpapp.doctor.report import Report
+from mcpapp.doctor.report import Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.way import examine
 from mcpapp.doctor.web import Web
@@ -68,7 +68,7 @@ def clinic(tmp_path_factory: pytest.TempPathFactory, live_databases: LiveDatabas
     server = LiveServer(tmp_path_factory.mktemp("clinic"), live_databases.copy())
     with proxying() as proxy:
         proxy.upstream_port = server.port
-        server.environment["PUBLIC_URL"] = proxy.url
+        server.environment |= {"PUBLIC_URL": proxy.url, "DJANGO_SETTINGS_MODULE": "tests.mcpapp.doctor.settings"}
         server.start("manage.py", "runserver", "--noreload", str(server.port))
         try:
             yield Clinic(proxy, server)
@@ -77,9 +77,9 @@ def clinic(tmp_path_factory: pytest.TempPathFactory, live_databases: LiveDatabas
 
 
 def wrong(report: Report) -> dict[str, Any]:
-    """What is wrong in a report, the edge aside."""
-    return {
-        finding.check: finding
-        for finding in report.findings
-        if finding.check in report.failed and not finding.check.startswith("edge.")
-    }
+    """What is wrong in a report, the edge aside: of each check the first finding."""
+    found: dict[str, Any] = {}
+    for finding in report.findings:
+        if finding.level in (Level.WARNING, Level.ERROR) and not finding.check.startswith("edge."):
+            found.setdefault(finding.check, finding)
+    return found
