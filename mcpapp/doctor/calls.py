@@ -62,14 +62,22 @@ class Conversation:
         return result
 
 
-async def use(walk: Walk, profile: Profile, token: str) -> bool:
-    """Talk to the server as a client does; return whether it could use the tools."""
+async def begin(walk: Walk, profile: Profile, token: str) -> Conversation | None:
+    """Begin a conversation as a client does; None if none comes about."""
     conversation = Conversation(walk, profile, token)
     if profile.era == MODERN:
         conversation.era = MODERN
         if not await _discover(conversation):
             conversation.era = LEGACY
     if conversation.era == LEGACY and not await _shake_hands(conversation):
+        return None
+    return conversation
+
+
+async def use(walk: Walk, profile: Profile, token: str) -> bool:
+    """Talk to the server as a client does; return whether it could use the tools."""
+    conversation = await begin(walk, profile, token)
+    if conversation is None:
         return False
     tools = await conversation.result("call.list-failed", "tools/list", {})
     if tools is None:
@@ -163,12 +171,6 @@ def _judge_completeness(
     missing = " and ".join(name for name in members if name not in result)
     problem = f"The result of {method} has no {missing}." if missing else ""
     conversation.walk.judge("call.result-incomplete", problem, conversation.title)
-
-
-async def is_refused(walk: Walk, profile: Profile, token: str) -> Answer | None:
-    """Return the answer to a call with a token, for those who expect a refusal; None if none came."""
-    conversation = Conversation(walk, profile, token)
-    return await conversation.say("call.spoiled-token", "tools/list", {})
 
 
 def challenge_in(answer: Answer) -> dict[str, str]:

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 
 from mcpapp.doctor.authorization import Request, authorize
-from mcpapp.doctor.calls import Conversation, challenge_in, is_refused
+from mcpapp.doctor.calls import Conversation, begin, challenge_in
 from mcpapp.doctor.clients import Probe, Profile, ScopeRule
 from mcpapp.doctor.edge import check_edge
 from mcpapp.doctor.reading import described, text
@@ -56,8 +56,10 @@ async def _look(walk: Walk) -> None:
         walk.target.access_token = tokens.access_token if tokens else None
         await check_edge(walk.web, walk.target, walk.report)
         if client is not None and tokens is not None:
-            await _step_up(walk, tokens)
-            await _revoke(walk, client, tokens)
+            conversation = await begin(walk, DOCTOR, tokens.access_token)
+            if conversation is not None:
+                await _step_up(walk, tokens, conversation)
+                await _revoke(walk, client, tokens, conversation)
     finally:
         if client is not None:
             await forget(walk, client)
@@ -113,7 +115,8 @@ async def _sign_in(walk: Walk, client: Client) -> Tokens | None:
 
 async def _refresh(walk: Walk, client: Client, tokens: Tokens) -> Tokens:
     """Spoil the access token, refresh at the origin's /token, and refresh with the old token once more."""
-    answer = await is_refused(walk, DOCTOR, f"{tokens.access_token[:-6]}spoilt")
+    spoiled = Conversation(walk, DOCTOR, f"{tokens.access_token[:-6]}spoilt")
+    answer = await spoiled.say("call.spoiled-token", "tools/list", {})
     if answer is not None:
         good = answer.status == 401 and challenge_in(answer).get("error", "") in ("invalid_token", "")
         good = good and bool(challenge_in(answer))
@@ -149,12 +152,11 @@ async def _refresh_again(walk: Walk, client: Client, tokens: Tokens, refreshed: 
     return (await redeem(walk, client, code) if code is not None else None) or refreshed
 
 
-async def _step_up(walk: Walk, tokens: Tokens) -> None:
+async def _step_up(walk: Walk, tokens: Tokens, conversation: Conversation) -> None:
     """Call something that needs more than was granted, without the argument that it cannot do without."""
     name = walk.site.tool_beyond(tokens.scope) if walk.site is not None else None
     if name is None:
         return
-    conversation = Conversation(walk, DOCTOR, tokens.access_token)
     answer = await conversation.say("call.step-up", "tools/call", {"name": name, "arguments": {}})
     if answer is None:
         return
@@ -169,15 +171,14 @@ async def _step_up(walk: Walk, tokens: Tokens) -> None:
     walk.judge("call.step-up", problem)
 
 
-async def _revoke(walk: Walk, client: Client, tokens: Tokens) -> None:
+async def _revoke(walk: Walk, client: Client, tokens: Tokens, conversation: Conversation) -> None:
     """Revoke, and see that it counts."""
-    conversation = Conversation(walk, DOCTOR, tokens.access_token)
     listed = await conversation.result("call.list-failed", "tools/list", {})
     if listed is None or not await revoke(walk, client, tokens):
         return
     deadline = asyncio.get_running_loop().time() + _HEARD_SECONDS
     while True:
-        answer = await is_refused(walk, DOCTOR, tokens.access_token)
+        answer = await conversation.say("revocation.token-still-works", "tools/list", {})
         lives = answer is not None and answer.status == 200
         if not lives or asyncio.get_running_loop().time() > deadline:
             break

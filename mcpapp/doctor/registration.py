@@ -127,23 +127,30 @@ def _judge(walk: Walk, profile: Profile, body: dict[str, Any], information: dict
 
 
 async def forget(walk: Walk, client: Client) -> None:
-    """Delete a registration (RFC 7592 §2.3), or say that it stays behind."""
+    """Delete a registration (RFC 7592 §2.3), or note that it stays behind."""
     if client.is_document:
         return
-    uri, token = (
-        text(client.registration, "registration_client_uri"),
-        text(client.registration, "registration_access_token"),
-    )
-    saw = "The server offers no way to delete it."
+    uri = text(client.registration, "registration_client_uri")
+    token = text(client.registration, "registration_access_token")
     at_home = origin_of(uri) == origin_of(walk.found.endpoint("registration_endpoint"))
-    if uri and token and at_home:
-        try:
-            answer = await walk.web.request("DELETE", uri, {"Authorization": f"Bearer {token}"})
-        except Unreachable as error:
-            saw = f"Deleting it failed: {error}."
-        else:
-            if answer.status in (200, 204):
-                walk.well("registration.left-behind")
-                return
-            saw = f"Deleting it was answered {described(answer)}."
-    walk.wrong("registration.left-behind", f"A client stays behind. {saw}")
+    if not (uri and token and at_home):
+        walk.left_behind[client.client_id] = "The server offers no way to delete it."
+        return
+    try:
+        answer = await walk.web.request("DELETE", uri, {"Authorization": f"Bearer {token}"})
+    except Unreachable as error:
+        walk.left_behind[client.client_id] = f"Deleting it failed: {error}."
+        return
+    if answer.status not in (200, 204):
+        walk.left_behind[client.client_id] = f"Deleting it was answered {described(answer)}."
+
+
+def judge_left_behind(walk: Walk) -> None:
+    """Tell which clients stay behind."""
+    left = walk.left_behind
+    if not left:
+        walk.well("registration.left-behind")
+        return
+    noun = "client stays" if len(left) == 1 else "clients stay"
+    named = ", ".join(list(left)[:20])
+    walk.wrong("registration.left-behind", f"{len(left)} {noun} behind: {named}. {next(iter(left.values()))}")

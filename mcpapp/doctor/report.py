@@ -142,7 +142,7 @@ class Report:
             elif step:
                 yield paint(Level.ERROR, f"{client}: stops at the step {step}.")
             else:
-                yield paint(Level.OK, f"{client}: connects, calls, refreshes and revokes.")
+                yield paint(Level.OK, f"{client}: connects.")
         errors, warnings = self.count(Level.ERROR), self.count(Level.WARNING)
         passed, skipped = self.count(Level.OK), self.count(Level.SKIPPED)
         if self.is_healthy:

@@ -15,8 +15,21 @@ from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.web import Answer, Unreachable, Web
 
-_STEPS_BEFORE = {"endpoint": "first request", "challenge": "first request", "discovery": "discovery"}
-"""What is looked at once for all clients, though some do not get past it."""
+_STEPS = {
+    "endpoint": "first request",
+    "challenge": "first request",
+    "discovery": "discovery",
+    "registration": "registration",
+    "authorization": "authorization",
+    "site": "authorization",
+    "token": "token",
+    "token.no-refresh-token": "refresh",
+    "call": "tools",
+    "refresh": "refresh",
+    "revocation": "revocation",
+}
+"""Where a client stops that something wrong concerns."""
+_FOR_ALL = ("first request", "discovery")
 
 
 _WRONG = (Level.WARNING, Level.ERROR)
@@ -95,6 +108,8 @@ class Walk:
         self.site = site
         self.found = Found()
         self.needing_iss = frozenset(profile.title for profile in profiles if profile.needs_iss)
+        self.left_behind: dict[str, str] = {}
+        """Identifiers of clients that could not be deleted, and why."""
         self.stops: dict[str, str] = {}
         """The clients that cannot get past something that was found, and the step at which that is."""
         self.titles = frozenset(profile.title for profile in profiles)
@@ -114,8 +129,10 @@ class Walk:
             return
         if concerned and not self.titles & set(concerned) and level in _WRONG:
             level = Level.NOTE
-        if level is Level.ERROR and (step := _STEPS_BEFORE.get(check.partition(".")[0])):
-            for client in concerned:
+        if level is Level.ERROR:
+            # What is looked at once for all is of those that the check names, the rest of those who met it.
+            step = _STEPS.get(check, _STEPS[check.partition(".")[0]])
+            for client in concerned if step in _FOR_ALL else _named(clients):
                 self.stops.setdefault(client, step)
         self._add(check, level, saw, concerned, why=known.why, fix=self._filled(known.fix))
 

@@ -33,6 +33,7 @@ async def examine(
     for profile in profiles:
         await _follow(walk, profile)
     await quirks.look(walk)
+    registration.judge_left_behind(walk)
 
 
 async def _follow(walk: Walk, profile: Profile) -> None:

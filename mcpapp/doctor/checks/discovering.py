@@ -83,7 +83,7 @@ CHECKS = {
     "challenge.no-scope": Check(
         "The challenge names the scope to ask for.",
         "These clients ask for what it names; without it they ask for everything the resource lists, or for nothing.",
-        "Add scope=\"…\" to the challenge (RFC 6750 §3); here that is MCPAPP['DEFAULT_SCOPES'].",
+        "Add scope=\"…\" to the challenge (RFC 6750 §3); in Star that is MCPAPP['DEFAULT_SCOPES'].",
         (VSCODE, CURSOR, CLAUDE, CODEX, MCP_REMOTE, PYTHON_SDK, FASTMCP),
         Level.WARNING,
     ),
@@ -126,12 +126,12 @@ CHECKS = {
     "discovery.no-authorization-server": Check(
         "The metadata names an authorization server.",
         "MCP asks for at least one in authorization_servers; clients do not look elsewhere.",
-        "List the issuer in authorization_servers (here MCPAPP['AUTHORIZATION_SERVERS']).",
+        "List the issuer in authorization_servers (in Star MCPAPP['AUTHORIZATION_SERVERS']).",
     ),
     "discovery.resource-scopes-missing": Check(
         "The metadata lists the scopes of the resource.",
         "These clients ask for all that it lists, and otherwise for none.",
-        "List them in scopes_supported (here MCPAPP['SCOPES_SUPPORTED']).",
+        "List them in scopes_supported (in Star MCPAPP['SCOPES_SUPPORTED']).",
         (CLAUDE_CODE, INSPECTOR, VSCODE),
         Level.WARNING,
     ),
@@ -205,8 +205,8 @@ CHECKS = {
     "discovery.no-way-to-register": Check(
         "A client that nobody knows can identify itself.",
         "Without a registration endpoint and without client ID metadata documents somebody has to enter each client.",
-        "Offer dynamic client registration (registration_endpoint; here OAUTH2_PROVIDER['DCR_ENABLED']), or client ID "
-        "metadata documents (here CLIENT_ID_METADATA_DOCUMENTS=true).",
+        "Offer dynamic client registration (registration_endpoint; in Star OAUTH2_PROVIDER['DCR_ENABLED']), or "
+        "client ID metadata documents (in Star CLIENT_ID_METADATA_DOCUMENTS=true).",
     ),
     "discovery.iss-not-announced": Check(
         "The metadata announces iss in authorization responses.",

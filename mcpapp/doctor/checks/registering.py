@@ -16,8 +16,8 @@ CHECKS = {
     "registration.limited": Check(
         "Registrations are not counted too strictly.",
         "One person who tries a few clients registers many times, and an office has one address.",
-        "Allow some 30 at once from an address (here AUTHAPP['REGISTRATION_BURST']). If the doctor has just run a few "
-        "times, it has used them up: wait a minute.",
+        "Allow some 30 at once from an address (in Star AUTHAPP['REGISTRATION_BURST']). If the doctor has just run a "
+        "few times, it has used them up: wait a minute.",
         level=Level.WARNING,
     ),
     "registration.unusable": Check(
@@ -65,14 +65,14 @@ CHECKS = {
         "The client's metadata document is taken.",
         "This client prefers its document wherever the metadata says that it is taken, and does not fall back.",
         "Let the site fetch over HTTPS from the client's host (egress firewall, DNS, the rules for client hosts), or "
-        "stop announcing documents (here CLIENT_ID_METADATA_DOCUMENTS=false): then clients register.",
+        "stop announcing documents (in Star CLIENT_ID_METADATA_DOCUMENTS=false): then clients register.",
         (VSCODE, CLAUDE, CLAUDE_CODE, CODEX),
     ),
     "registration.left-behind": Check(
         "The client that the doctor registered is gone again.",
         "It is of no use to anybody.",
-        "Delete it, or let the site's housekeeping do it (here manage.py clear_unused_clients). A server that offers "
-        "RFC 7592 lets a client do it.",
+        "Delete it, or let the site's housekeeping do it (in Star manage.py clear_unused_clients). A server that "
+        "offers RFC 7592 lets a client do it.",
         (),
         Level.NOTE,
     ),

@@ -91,7 +91,7 @@ CHECKS = {
     "refresh.refused": Check(
         "The refresh token brings a new access token.",
         "Each time the access token ends the person has to sign in.",
-        "Keep refresh tokens alive for weeks (here 30 days, sliding), in a database that all workers share.",
+        "Keep refresh tokens alive for weeks (in Star 30 days, sliding), in a database that all workers share.",
     ),
     "refresh.no-new-token": Check(
         "Refreshing brings another access token.",
