@@ -6,6 +6,7 @@ From outside it looks at what any client meets. On the site itself it also asks 
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 from mcpapp.doctor.checks.check import EVERYONE
@@ -19,6 +20,9 @@ from mcpapp.doctor.edge_tls import check_addresses, check_tls
 from mcpapp.doctor.report import Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.web import Unreachable, Web
+
+SECONDS = 150
+"""For all of it: a server that lets each request wait would keep us for many minutes."""
 
 
 async def check_edge(web: Web, target: Target, report: Report) -> None:
@@ -45,17 +49,21 @@ async def check_edge(web: Web, target: Target, report: Report) -> None:
         lambda: check_streams(edge),
         lambda: check_web_pages(edge),
     )
-    for check in checks:
-        try:
-            await check()
-        except Unreachable as error:
-            _tell_interrupted(edge, error)
+    try:
+        async with asyncio.timeout(SECONDS):
+            for check in checks:
+                try:
+                    await check()
+                except Unreachable as error:
+                    _tell_interrupted(edge, f"A request got no answer, and others did: {error.reason}.")
+    except TimeoutError:
+        _tell_interrupted(edge, f"Not all was looked at within {SECONDS} seconds.")
 
 
-def _tell_interrupted(edge: Edge, error: Unreachable) -> None:
+def _tell_interrupted(edge: Edge, saw: str) -> None:
     edge.warning(
         "edge.interrupted",
-        f"A request got no answer, and others did: {error.reason}.",
+        saw,
         "One of several addresses or workers may be ill, or a firewall may have had enough of us.",
         EVERYONE,
         "Run this again; if it comes back, look at the proxy's log at this minute.",

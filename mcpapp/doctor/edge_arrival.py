@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from time import time
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from mcpapp.doctor.checks.check import CODEX, EVERYONE, GEMINI, INSPECTOR, MCP_REMOTE
 from mcpapp.doctor.edge_frame import HOSTED, MADE_UP_TOKEN, PING, PRM, Edge
@@ -108,7 +109,7 @@ def _check_scheme(edge: Edge, seen: Seen) -> None:
 
 
 def _check_path(edge: Edge, seen: Seen) -> None:
-    path = edge.target.path or "/"
+    path = unquote(edge.target.path) or "/"
     if path in (seen.path, seen.root_path + seen.path):
         edge.ok("edge.path", f"The application sees the path {path}.")
         return
@@ -224,7 +225,7 @@ async def _check_well_known(edge: Edge) -> None:
     issuer = urlsplit(edge.issuer)
     if f"{issuer.scheme}://{issuer.netloc}" == edge.target.origin:
         for name in ("oauth-authorization-server", "openid-configuration"):
-            paths.add(f"{edge.target.origin}/.well-known/{name}{issuer.path}")
+            paths.add(f"{edge.target.origin}/.well-known/{name}{issuer.path.rstrip('/')}")
     paths |= {url for name in ("token_endpoint", "registration_endpoint") if (url := edge.endpoint(name))}
     elsewhere = []
     for url in sorted(paths):
@@ -269,7 +270,7 @@ def _skew(answer: Answer) -> float | None:
     """Return by how many seconds a server's clock is ahead of ours; None if it does not say."""
     try:
         return parsedate_to_datetime(answer.headers["date"]).timestamp() - time()
-    except (KeyError, ValueError, TypeError, OverflowError):
+    except (KeyError, ValueError, TypeError, OverflowError, OSError):
         return None
 
 
@@ -324,10 +325,11 @@ async def check_caches(edge: Edge) -> None:
     edge.step = "Edge: what comes back"
     kept = []
     for url in (edge.target.url, edge.prm_url):
-        await edge.web.request("GET", url)
-        answer = await edge.web.request("GET", url)
-        if sign := _sign_of_a_cache(answer):
-            kept.append((url, answer.status, sign))
+        for _ in range(2):
+            async with edge.web.stream("GET", url) as answer:  # only its headers: it may be a stream without an end
+                status, sign = answer.status, _sign_of_a_cache(answer.headers)
+        if sign:
+            kept.append((url, status, sign))
     if not kept:
         edge.ok("edge.cache", "Nothing is answered from a cache.")
     for url, status, sign in kept:
@@ -340,12 +342,12 @@ async def check_caches(edge: Edge) -> None:
             edge.note("edge.cached-metadata", saw, "After a change clients go on with what was true before.", fix)
 
 
-def _sign_of_a_cache(answer: Answer) -> str:
-    age = answer.headers.get("age", "0").strip()
-    if age.isdigit() and int(age) > 0:
+def _sign_of_a_cache(headers: Mapping[str, str]) -> str:
+    age = headers.get("age", "0").strip()
+    if age.isascii() and age.isdigit() and age.strip("0"):
         return f"Age: {age}"
     for name in ("cf-cache-status", "x-cache", "x-cache-status", "x-proxy-cache", "x-varnish-cache"):
-        value = answer.headers.get(name, "")
+        value = headers.get(name, "")
         if value.lower().startswith("hit") or " hit" in value.lower():
             return f"{name}: {value}"
     return ""

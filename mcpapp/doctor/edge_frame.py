@@ -47,7 +47,7 @@ class Edge:
         self.target = target
         self.report = report
         self.step = "Edge"
-        self.issuer = target.issuer or ""
+        self.issuer = _web_address(target.issuer)
         self.has_mirror = False
         """Whether the site answers questions about how it sees a request."""
         self.metadata: dict[str, Any] = {}
@@ -92,13 +92,12 @@ class Edge:
         try:
             if not self.issuer:
                 servers = (await self.web.request("GET", self.prm_url)).document.get("authorization_servers")
-                if isinstance(servers, list) and servers and isinstance(servers[0], str):
-                    self.issuer = servers[0]
+                self.issuer = _web_address(servers[0] if isinstance(servers, list) and servers else None)
             issuer = urlsplit(self.issuer)
             if f"{issuer.scheme}://{issuer.netloc}" == self.target.origin:
                 path = f"/.well-known/oauth-authorization-server{issuer.path.rstrip('/')}"
                 self.metadata = (await self.web.request("GET", self.target.origin + path)).document
-        except (Unreachable, ValueError):
+        except Unreachable:
             return  # the walk tells of it
 
     # --- Asking -----------------------------------------------------------------------------------------------
@@ -156,6 +155,16 @@ class Edge:
     def proxy_fix(self, name: str, say: str) -> str:
         """Return what to change, in a sentence and as lines for three proxies."""
         return proxy_fix(name, self.target.url, say)
+
+
+def _web_address(value: object) -> str:
+    """Return a URL that a server named; nothing if it is none."""
+    try:
+        parts = urlsplit(value) if isinstance(value, str) else None
+        _ = parts.port if parts else None
+    except ValueError:
+        return ""
+    return str(value) if parts and parts.scheme in ("http", "https") and parts.hostname else ""
 
 
 def is_redirect(status: int) -> bool:

@@ -62,10 +62,11 @@ async def check_tls(edge: Edge) -> bool:
             edge.proxy_fix("certificate", "Let the port of the URL speak TLS 1.2 and 1.3:"),
         )
         return False
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a ValueError: a host name that can be none
+        reason = getattr(error, "strerror", None) or ("nobody answered in time" if not str(error) else error)
         edge.error(
             "edge.unreachable",
-            f"No connection comes about: {error.strerror or 'nobody answered in time'}.",
+            f"No connection comes about: {reason}.",
             "Nothing else can be asked.",
             EVERYONE,
             "Look whether the DNS names the right address and the firewall lets the port through.",
@@ -74,7 +75,8 @@ async def check_tls(edge: Edge) -> bool:
     certificate = writer.get_extra_info("peercert") or {}
     protocol = writer.get_extra_info("ssl_object").selected_alpn_protocol()
     writer.close()
-    _tell_accepted(edge, certificate)
+    if certificate:
+        _tell_accepted(edge, certificate)
     if protocol == "h2":
         edge.ok("edge.http2", "HTTP/2 is offered.")
     else:
@@ -143,7 +145,9 @@ async def _unverified(host: str, port: int) -> x509.Certificate | None:
             _, writer = await asyncio.open_connection(host, port, ssl=context, server_hostname=host)
         encoded = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
         writer.close()
-        return x509.load_der_x509_certificate(encoded)
+        certificate = x509.load_der_x509_certificate(encoded)
+        _ = certificate.issuer, certificate.extensions  # which are read only now
+        return certificate
     except (OSError, ValueError, TypeError):
         return None
 
@@ -190,7 +194,7 @@ async def check_addresses(edge: Edge) -> None:
     loop = asyncio.get_running_loop()
     try:
         found = await loop.getaddrinfo(edge.host, port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, ValueError):
         return  # told already: nothing can be reached
     addresses = list(dict.fromkeys(str(one[4][0]) for one in found if one[0] == socket.AF_INET6))[:MAXIMUM_ADDRESSES]
     if not addresses:

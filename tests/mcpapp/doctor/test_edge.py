@@ -5,6 +5,7 @@ Each is our choice of what is worth telling; the healthy site at the top is what
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import time
 from email.utils import formatdate
@@ -15,14 +16,14 @@ import pytest
 from asgiref.sync import sync_to_async
 
 from mcpapp import edge_mirror
-from mcpapp.doctor import edge_streams
+from mcpapp.doctor import edge, edge_streams
 from mcpapp.doctor.edge_arrival import check_arrival, check_caches, check_refusal
 from mcpapp.doctor.edge_limits import check_body_limit, check_header_limit
 from mcpapp.doctor.edge_pages import check_web_pages
 from mcpapp.doctor.edge_paths import check_paths, check_user_agents
 from mcpapp.doctor.edge_streams import check_streams
 from mcpapp.doctor.report import Finding, Level, Report
-from tests.mcpapp.doctor.edge_site import Proxy, Reply, Request, examine, proxied_site, resolving, wrong
+from tests.mcpapp.doctor.edge_site import Proxy, Reply, Request, examine, proxied_site, resolving, served, wrong
 from tests.mcpapp.helpers import make_token
 
 pytestmark = pytest.mark.anyio
@@ -488,3 +489,59 @@ async def test_an_answer_that_breaks_off_ends_one_check_and_not_the_examination(
         *(f"edge.{name}" for name in HEALTHY.split() if name != "slash"),
         "edge.interrupted",
     }
+
+
+async def test_an_examination_has_an_end_however_slow_each_answer_is(site: Site, monkeypatch: Any) -> None:
+    proxy, url = site
+    monkeypatch.setattr(edge, "SECONDS", 0.5)
+
+    async def slow(request: Request) -> None:
+        if request.path == "/star/":
+            await asyncio.sleep(30)
+
+    proxy.on_request = slow
+    report = await examine(url)
+    assert list(wrong(report)) == ["edge.interrupted"]
+    assert wrong(report)["edge.interrupted"].saw == "Not all was looked at within 0.5 seconds."
+
+
+async def test_a_server_that_is_ill_for_a_moment_is_not_taken_for_a_firewall(site: Site) -> None:
+    proxy, url = site
+    ill = [Reply(502)]
+    proxy.on_request = lambda request: ill.pop() if ill and request.header("user-agent") == "node" else None
+    assert noted(await examine(url, check_user_agents), "edge.user-agents").level is Level.OK
+    assert ill == []
+
+
+async def test_a_server_that_asks_to_slow_down_is_not_taken_for_a_firewall(site: Site) -> None:
+    proxy, url = site
+    proxy.on_request = lambda request: Reply(429) if request.header("user-agent") == "node" else None
+    assert noted(await examine(url, check_user_agents), "edge.user-agents").level is Level.SKIPPED
+
+
+async def test_a_hostile_server_is_no_reason_for_an_exception() -> None:
+    """What it says of itself is no address, no date and no number; it also has streams that never end."""
+    headers = [
+        (b"location", b"http://[\x9b31m"),
+        (b"age", "²".encode("latin-1")),
+        (b"date", b"Thu, 99 Foo 20260 99:99:99 GMT"),
+        (b"www-authenticate", b'Bearer error="\x9b31m'),
+        (b"access-control-allow-origin", b"\xff"),
+        (b"star-doctor", b"a:b"),
+    ]
+    document = b'{"authorization_servers": ["http://["], "seen": "a:b", "token_endpoint": 7}'
+
+    async def hostile(scope: Any, receive: Any, send: Any) -> None:
+        is_endless = scope["method"] == "GET" and scope["path"] == "/star"
+        status = 302 if scope["path"] == "/star/" else 200
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": document, "more_body": is_endless})
+        while is_endless and (await receive())["type"] != "http.disconnect":
+            pass
+
+    async with served(hostile, lifespan="off", date_header=False) as address:
+        for is_own_site in (True, False):
+            report = await examine(f"{address}/star", is_own_site=is_own_site)
+            assert "edge.slash-redirect" in wrong(report)
+            assert "edge.interrupted" not in wrong(report)
+            assert "\x9b" not in report.as_text(verbose=True) + report.as_json()

@@ -18,10 +18,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import AuthorityInformationAccessOID, NameOID
 
+from mcpapp.doctor.clients import PROFILES
 from mcpapp.doctor.edge_arrival import check_arrival
 from mcpapp.doctor.edge_paths import check_paths
 from mcpapp.doctor.edge_tls import check_addresses
 from mcpapp.doctor.report import Finding, Level, Report
+from mcpapp.doctor.target import Target
+from mcpapp.doctor.way import examine as walk
+from mcpapp.doctor.web import Web
 from tests.mcpapp.doctor.edge_site import Proxy, Reply, examine, proxied_site, resolving, served, wrong
 
 pytestmark = pytest.mark.anyio
@@ -347,3 +351,16 @@ async def test_whoever_answers_the_redirect_is_not_followed(monkeypatch: Any) ->
         await proxy._client.aclose()
     assert "edge.redirect-loses" in wrong(report)
     assert asked == []
+
+
+async def test_whoever_walks_the_way_of_a_client_is_told_what_is_wrong_with_a_certificate(
+    monkeypatch: Any, certificates: Certificates
+) -> None:
+    """The walk itself ends at its first request, which does not get through."""
+    async with served(not_found, lifespan="off", ssl_certfile=certificates.file(days=-2)) as address:
+        with resolving(monkeypatch, https=int(address.rpartition(":")[2])):
+            url = f"https://{HOST}/star"
+            report = Report(url)
+            async with Web(report.secrets, verify=certificates.trust) as web:
+                await walk(web, Target(url), report, [PROFILES["claude"]])
+    assert "edge.certificate-expired" in wrong(report)
