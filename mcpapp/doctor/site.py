@@ -6,6 +6,7 @@ it, and nobody else's account is ever taken for one.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -18,12 +19,15 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import get_user_model, login
 from django.core.exceptions import ObjectDoesNotExist
+from django.db import Error as DatabaseError
 from django.db import models
 from django.http import HttpRequest
 from django.utils.crypto import constant_time_compare, salted_hmac
 from mcp.server.mcpserver.tools import Tool
 
 from mcpapp.registry import Catalog, ToolDefinition, discover
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "mcp-doctor"
 SESSION_SECONDS = 15 * 60
@@ -43,6 +47,8 @@ class SignedIn:
     def __init__(self, user: Any, cookies: Mapping[str, str]) -> None:
         self.user = user
         self.cookies = cookies
+        self.left_behind = ""
+        """The name of a person who could not be removed again."""
         self._catalog: Catalog | None = None
 
     def tool_beyond(self, scopes: frozenset[str]) -> str | None:
@@ -65,17 +71,19 @@ def signed_in(username: str = "") -> Iterator[SignedIn]:
     remove_leftovers()
     user = existing(username) if username else make_person()
     store = import_module(settings.SESSION_ENGINE).SessionStore()
+    inside = SignedIn(user, {})
     try:
         request = HttpRequest()
         request.session = store
         login(request, user, backend=_backend())
         store.set_expiry(SESSION_SECONDS)
         store.save()
-        yield SignedIn(user, {settings.SESSION_COOKIE_NAME: str(store.session_key)})
+        inside.cookies = {settings.SESSION_COOKIE_NAME: str(store.session_key)}
+        yield inside
     finally:
         store.flush()
-        if not username:
-            user.delete()
+        if not username and not _removed(user):
+            inside.left_behind = user.get_username()
 
 
 def existing(username: str) -> Any:
@@ -115,9 +123,18 @@ def remove_leftovers() -> int:
     removed = 0
     for user in found[:1000]:
         if _is_left_over(user.get_username()) and not user.has_usable_password():
-            user.delete()
-            removed += 1
+            removed += _removed(user)
     return removed
+
+
+def _removed(user: Any) -> bool:
+    """Delete a person; return False where something of the site holds on to them."""
+    try:
+        user.delete()
+    except (DatabaseError, models.RestrictedError, models.ProtectedError):
+        logger.exception("The doctor's person %s could not be removed.", user.get_username())
+        return False
+    return True
 
 
 def needs_argument(definition: ToolDefinition) -> bool:

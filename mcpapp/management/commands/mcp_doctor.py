@@ -12,8 +12,9 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error as DatabaseError
 
 from mcpapp import conf
+from mcpapp.doctor.checks import CHECKS
 from mcpapp.doctor.clients import DEFAULT, PROFILES, Profile
-from mcpapp.doctor.report import Level, Report
+from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.site import NoPerson, signed_in
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.walk import Site
@@ -75,6 +76,8 @@ class Command(BaseCommand):
             if target.is_own_site:
                 with signed_in(options["user"]) as site:
                     asyncio.run(_examine(target, report, profiles, site))
+                if site.left_behind:
+                    _tell_of(site.left_behind, report)
             elif options["user"]:
                 raise CommandError("--user is for this site; nobody can be signed in at another.", returncode=2)
             else:
@@ -107,6 +110,12 @@ class Command(BaseCommand):
 async def _examine(target: Target, report: Report, profiles: Sequence[Profile], site: Site | None) -> None:
     async with Web(report.secrets) as web:
         await examine(web, target, report, profiles, site)
+
+
+def _tell_of(username: str, report: Report) -> None:
+    known = CHECKS["site.person-left"]
+    saw = f"The account {username} could not be deleted; the log says why."
+    report.add("Authorization", Finding("site.person-left", known.level, saw, known.why, known.matters_to, known.fix))
 
 
 def _profiles(names: str) -> list[Profile]:

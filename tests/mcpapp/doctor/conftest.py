@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -35,7 +38,11 @@ class Clinic:
         self.proxy = proxy
         self.server = server
         self.url = f"{proxy.url}/star"
-        self.inside = Inside(sign_in(proxy.url))
+
+    @cached_property
+    def inside(self) -> Inside:
+        """Somebody who is signed in."""
+        return Inside(sign_in(self.proxy.url))
 
     async def examined(
         self, fault: Fault = no_fault, *clients: str, has_access: bool = True, url: str = "", seconds: float = 20
@@ -63,17 +70,25 @@ def sign_in(url: str) -> dict[str, str]:
         return {cookie.name: cookie.value or "" for cookie in person.cookies}
 
 
-@pytest.fixture(scope="session")
-def clinic(tmp_path_factory: pytest.TempPathFactory, live_databases: LiveDatabases) -> Iterator[Clinic]:
-    server = LiveServer(tmp_path_factory.mktemp("clinic"), live_databases.copy())
+@contextmanager
+def opened(folder: Path, databases: LiveDatabases, **environment: str) -> Iterator[Clinic]:
+    """Run a server with these settings, and the proxy in front of it."""
+    server = LiveServer(folder, databases.copy())
     with proxying() as proxy:
         proxy.upstream_port = server.port
         server.environment |= {"PUBLIC_URL": proxy.url, "DJANGO_SETTINGS_MODULE": "tests.mcpapp.doctor.settings"}
+        server.environment |= environment
         server.start("manage.py", "runserver", "--noreload", str(server.port))
         try:
             yield Clinic(proxy, server)
         finally:
             server.stop()
+
+
+@pytest.fixture(scope="session")
+def clinic(tmp_path_factory: pytest.TempPathFactory, live_databases: LiveDatabases) -> Iterator[Clinic]:
+    with opened(tmp_path_factory.mktemp("clinic"), live_databases) as clinic:
+        yield clinic
 
 
 def wrong(report: Report) -> dict[str, Any]:

@@ -119,6 +119,9 @@ class Proxy:
                 asked = Asked(self.command, self.path, list(self.headers.items()), body)
                 proxy.seen.append(asked)
                 reply = proxy.fault(asked, proxy.forward)
+                if not reply.status:  # no answer at all
+                    self.close_connection = True
+                    return
                 self.send_response_only(reply.status)
                 for name, value in reply.headers:
                     if name.lower() not in HOP_BY_HOP:

@@ -402,6 +402,12 @@ async def test_a_redirect_uri_whose_port_is_not_free(clinic: Clinic) -> None:
     found(report, "authorization.port-not-free", "Claude Code", "Gemini CLI", "fastmcp")
 
 
+async def test_an_authorization_endpoint_that_does_not_answer(clinic: Clinic) -> None:
+    report = await clinic.examined(answering(lambda asked: Reply(0), "/o/authorize/"), "vscode")
+    found(report, "authorization.unreachable", "VS Code")
+    assert report.clients == {"VS Code": "authorization"}
+
+
 async def test_a_request_to_sign_in_that_is_refused(clinic: Clinic) -> None:
     fault = answering(lambda asked: Reply.page("Bad request", 400), "/o/authorize/")
     report = await clinic.examined(fault, "vscode")
@@ -491,6 +497,12 @@ def redeeming(reply: Callable[[Reply], Reply], grant: str = "authorization_code"
         return reply(answer) if asked.path in TOKEN and asked.form.get("grant_type") == grant else answer
 
     return fault
+
+
+async def test_a_token_endpoint_that_does_not_answer(clinic: Clinic) -> None:
+    report = await clinic.examined(answering(lambda asked: Reply(0), *TOKEN), "vscode")
+    found(report, "token.unreachable", "VS Code")
+    assert report.clients == {"VS Code": "token"}
 
 
 async def test_a_token_endpoint_that_fails(clinic: Clinic) -> None:

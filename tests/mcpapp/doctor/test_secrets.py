@@ -86,9 +86,9 @@ def page_of(*paths: str) -> Fault:
 )
 async def test_nothing_secret_is_in_the_report(clinic: Clinic, fault: Fault, is_wrong: bool) -> None:
     heard: set[str] = set()
-    report = await clinic.examined(overhearing(fault, heard), "claude", "claude-code")
+    report = await clinic.examined(overhearing(fault, heard), "claude", "python-sdk")
     assert bool(wrong(report)) is is_wrong
-    assert len(heard) > 3, "secrets went over the wire"
+    assert len(heard) > 2, "secrets went over the wire"
     shown = report.as_text() + report.as_text(verbose=True) + report.as_json()
     json.loads(report.as_json())
     found = {secret for secret in heard for spelled in (secret, quote(secret, safe="")) if spelled in shown}
