@@ -11,7 +11,7 @@ def test_each_check_of_the_edge_is_documented_once() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "mcpapp" / "doctor").glob("edge*.py"))
     told = set(re.findall(r'"(edge\.[a-z0-9.-]+)"', code))
     assert {"edge.mirror", "edge.stream-buffered"} <= told
-    docs = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("doctor*.md")))
+    docs = "".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("doctor.md")))
     rows = re.findall(r"^\| `(edge\.[a-z0-9.-]+)` \|", docs, re.MULTILINE)
     assert sorted(rows) == sorted(told)
 
