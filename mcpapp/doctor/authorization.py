@@ -13,6 +13,7 @@ from mcpapp.doctor.clients import OFFLINE_ACCESS
 from mcpapp.doctor.pages import Browser, Page, leads_to
 from mcpapp.doctor.reading import described, is_page, query_of
 from mcpapp.doctor.registration import Client
+from mcpapp.doctor.report import Level
 from mcpapp.doctor.walk import Walk
 from mcpapp.doctor.web import Answer, Unreachable
 
@@ -132,7 +133,8 @@ def _left(walk: Walk, request: Request, location: str, presses: int) -> str:
     if presses == 1:
         walk.well("authorization.asked-twice", title)
     if not walk.site and "code" in query_of(location):
-        walk.wrong("authorization.nobody-asked", "A code came back though nobody has signed in.")
+        saw = "A code came back though nobody has signed in."
+        walk.wrong("authorization.nobody-asked", saw, level=Level.WARNING)  # others may mean it
     return location
 
 

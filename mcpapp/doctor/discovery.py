@@ -57,12 +57,23 @@ async def _read_resource_metadata(walk: Walk) -> bool:
     if root_form != path_form:
         level = None if target.is_own_site else Level.NOTE  # RFC 9728 asks for the path form alone
         walk.judge("discovery.root-form-missing", problems.get(root_form, ""), level=level)
-    found.resource_metadata = next(documents[url] for url in (named, path_form, root_form) if url in documents)
+    chosen = next(url for url in (named, path_form, root_form) if url in documents)
+    found.resource_metadata = documents[chosen]
+    await _as_each_client(walk, "discovery.resource-metadata-missing", chosen)
     _judge_resource(walk, documents)
     return walk.judge(
         "discovery.no-authorization-server",
         "" if _issuers(walk) else "authorization_servers is empty or missing.",
     )
+
+
+async def _as_each_client(walk: Walk, check: str, url: str) -> None:
+    """Fetch a document with the headers of each client: some firewalls know a few of them."""
+    for profile in walk.profiles:
+        headers = {"User-Agent": profile.user_agent, **profile.discovery_headers}
+        answer = await walk.ask(check, "GET", url, headers, None, profile.title)
+        if answer is not None and not (answer.status == 200 and answer.document):
+            walk.wrong(check, f"{url} is answered {described(answer)}.", profile.title)
 
 
 def _judge_resource(walk: Walk, documents: dict[str, dict[str, Any]]) -> None:
@@ -106,7 +117,9 @@ async def _read_server_metadata(walk: Walk) -> bool:
     openid = [url for url in forms if _OPENID in url]
     missing = "" if any(url in good for url in openid) else f"{openid[0]} has none."
     walk.judge("discovery.openid-form-missing", missing)
-    walk.found.server_metadata = next(answer.document for answer in good.values())
+    chosen, answer = next(iter(good.items()))
+    walk.found.server_metadata = answer.document
+    await _as_each_client(walk, "discovery.server-metadata-missing", chosen)
     return _judge_server(walk, issuer)
 
 

@@ -19,8 +19,9 @@ async def ask_first(walk: Walk) -> bool:
     for method in _METHODS:
         profiles: list[Profile | None] = [profile for profile in walk.profiles if profile.probe is method]
         for profile in profiles or [None]:
-            if not await _ask(walk, method, profile):
-                return False
+            walk.report.reached |= await _ask(walk, method, profile)
+            if not walk.report.reached:
+                return False  # each of the others would wait as long
     challenge = walk.found.challenge
     if challenge:
         _judge_challenge(walk, challenge)
@@ -29,11 +30,11 @@ async def ask_first(walk: Walk) -> bool:
 
 async def _ask(walk: Walk, method: Probe, profile: Profile | None) -> bool:
     headers, body = first_message(profile) if method is Probe.POST else (_headers(profile), None)
-    answer = await walk.ask("endpoint.unreachable", method, walk.target.url, headers, body)
-    if answer is None:
-        return False
     users = tuple(known.title for known in PROFILES.values() if known.probe is method)
     clients = (profile.title,) if profile else users
+    answer = await walk.ask("endpoint.unreachable", method, walk.target.url, headers, body, *clients)
+    if answer is None:
+        return False
     _judge(walk, method, answer, clients)
     return True
 

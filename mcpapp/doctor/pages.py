@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 from urllib.parse import urlencode, urlsplit
 
 from mcpapp.doctor.reading import joined, origin_of
-from mcpapp.doctor.web import Answer, Web
+from mcpapp.doctor.web import Answer, Unreachable, Web
 
 USER_AGENT = "Mozilla/5.0 (mcp_doctor)"
 MAXIMUM_CHARACTERS = 256 * 1024
@@ -60,9 +60,10 @@ class Page(HTMLParser):
                 allowed = f"{target.scheme}:" == source.lower()
             else:
                 scheme, _, host = source.lower().rpartition("://")
-                name, _, path = host.partition("/")
+                name, _, _ = host.partition("/")  # the path counts no more after a redirect
                 known = {target.netloc.lower(), f"{(target.hostname or '').lower()}:*"}
-                allowed = scheme in ("", target.scheme) and name in known and target.path.startswith(f"/{path}"[:-1])
+                is_below = name.startswith("*.") and (target.hostname or "").endswith(name[1:])
+                allowed = scheme in ("", target.scheme) and (name in known or is_below)
             if allowed:
                 return True
         return False
@@ -117,8 +118,10 @@ class Browser:
         return await self._send("GET", url)
 
     async def submit(self, page: Page, form: Form, button: tuple[str, str]) -> Answer:
-        """Press a button. Raises: Unreachable."""
+        """Press a button. Raises: Unreachable, also where the form leads to another host."""
         url = joined(page.url, form.action) if form.action else page.url
+        if not self.is_at_home(url):
+            raise Unreachable(f"the form of the page leads to {origin_of(url) or 'no address'}", "url")
         for name, value in form.fields:
             if "token" in name or "csrf" in name:
                 self._web.secrets.add(value)

@@ -13,7 +13,8 @@ from mcpapp.doctor.authorization import Request, authorize
 from mcpapp.doctor.calls import Conversation, begin, challenge_in
 from mcpapp.doctor.clients import Probe, Profile, ScopeRule
 from mcpapp.doctor.edge import check_edge
-from mcpapp.doctor.reading import described, text
+from mcpapp.doctor.pages import leads_to
+from mcpapp.doctor.reading import described, query_of, text
 from mcpapp.doctor.registration import Client, forget, register
 from mcpapp.doctor.tokens import Tokens, code_form, is_dead, post, redeem, refresh, refresh_form, revoke
 from mcpapp.doctor.walk import Walk
@@ -51,6 +52,7 @@ async def _look(walk: Walk) -> None:
     tokens = None
     try:
         if client is not None:
+            await _nobody(walk, client)
             tokens = await _sign_in(walk, client)
             tokens = await _refresh(walk, client, tokens) if tokens else None
         walk.target.access_token = tokens.access_token if tokens else None
@@ -76,6 +78,22 @@ async def _stale_client(walk: Walk, unknown: Client) -> None:
     told = answer.status in (400, 401)
     problem = "" if told else f"A request of an unknown client is answered {described(answer)}."
     walk.judge("authorization.stale-client", problem)
+
+
+async def _nobody(walk: Walk, client: Client) -> None:
+    """Send somebody who is not signed in; without access, each client's way has shown it."""
+    if walk.site is None:
+        return
+    request = Request(client, client.redirect_uri, " ".join(walk.found.default_scopes))
+    walk.report.secrets.add(request.verifier, request.state)
+    try:
+        answer = await walk.web.request("GET", request.url(walk), {"Accept": "text/html"})
+    except Unreachable as error:
+        walk.wrong("authorization.unreachable", f"{error}.")
+        return
+    code = query_of(leads_to(answer)).get("code", "")
+    walk.report.secrets.add(code)
+    walk.judge("authorization.nobody-asked", "A code came back though nobody has signed in." if code else "")
 
 
 async def _unknown_client(walk: Walk, unknown: Client) -> None:

@@ -53,6 +53,8 @@ class Report:
     def __init__(self, url: str = "", secrets: Secrets | None = None) -> None:
         self.url = url
         self.secrets = secrets or Secrets()
+        self.reached = False
+        """Whether anything answered at the URL."""
         self.clients: dict[str, str] = {}
         """Each client whose way was walked, and the step at which it stops; "" if it gets through."""
         self._entries: list[tuple[str, Finding]] = []

@@ -30,13 +30,7 @@ _STEPS = {
 }
 """Where a client stops that something wrong concerns."""
 _FOR_ALL = ("first request", "discovery")
-
-
 _WRONG = (Level.WARNING, Level.ERROR)
-
-
-def _named(clients: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(title for title in clients if title)
 
 
 class Site(Protocol):
@@ -93,6 +87,11 @@ class Found:
         if profile.adds_offline_access and OFFLINE_ACCESS in self.server_scopes:
             scopes = [*scopes, OFFLINE_ACCESS]
         return " ".join(dict.fromkeys(scopes))
+
+
+def _named(clients: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the names of real clients: the doctor's own has none."""
+    return tuple(title for title in clients if title)
 
 
 class Walk:

@@ -125,6 +125,8 @@ class Web:
             verify=self._verify,
             timeout=self.seconds,
             follow_redirects=False,
+            # A proxy of the environment leads out of this machine, not back to it.
+            mounts={f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")},
             limits=httpx2.Limits(max_keepalive_connections=0),
         )
         return self

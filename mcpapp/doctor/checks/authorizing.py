@@ -47,7 +47,6 @@ CHECKS = {
         "A code is given to nobody who has not signed in.",
         "Whoever has the URL gets tokens, as if there were no sign-in at all.",
         "Ask for a sign-in and for consent before a code is given (fine for a demonstration on one's own machine).",
-        level=Level.WARNING,
     ),
     "authorization.no-consent-form": Check(
         "The person is asked for consent in a form.",

@@ -92,7 +92,7 @@ class Command(BaseCommand):
         text = report.as_json() if options["json"] else report.as_text(self._painted, verbose=verbose)
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
         self.stdout.write(text.encode(encoding, "replace").decode(encoding))
-        if any(finding.check == "endpoint.unreachable" and finding.level is Level.ERROR for finding in report.findings):
+        if not report.reached:
             raise SystemExit(2)
         if not report.is_healthy:
             raise SystemExit(1)

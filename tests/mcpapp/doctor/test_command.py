@@ -172,6 +172,11 @@ def test_a_terminal_without_these_characters_still_gets_a_report(clinic: Clinic)
     assert "VS Code: connects." in out
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_what_is_on_this_machine(clinic: Clinic) -> None:
+    out, _ = run(clinic, "--as", "vscode", HTTP_PROXY="http://127.0.0.1:1", http_proxy="http://127.0.0.1:1")
+    assert "VS Code: connects." in out
+
+
 class Halfway:
     """Holds the walk where a person is about to allow."""
 

@@ -107,6 +107,12 @@ async def test_head_answered_405_without_a_challenge(clinic: Clinic) -> None:
     assert report.clients == {"VS Code": "", "Gemini CLI": "first request"}
 
 
+async def test_a_method_that_is_never_answered(clinic: Clinic) -> None:
+    report = await clinic.examined(answering(lambda asked: Reply(0), "/star", methods=("HEAD",)), "gemini", "vscode")
+    assert found(report, "endpoint.unreachable").matters_to == ("Gemini CLI",)
+    assert report.clients == {"VS Code": "", "Gemini CLI": "first request"}
+
+
 async def test_what_is_broken_for_another_client_than_those_asked_about_is_a_note(clinic: Clinic) -> None:
     """With `--as vscode` a fault that only Codex meets is told, and nothing is wrong."""
     fault = changing(lambda asked, reply: Reply(404), f"{RESOURCE_METADATA}/star")
@@ -210,6 +216,17 @@ async def test_no_metadata_at_all(clinic: Clinic) -> None:
     report = await clinic.examined(fault, "vscode")
     assert set(wrong(report)) == {"discovery.resource-metadata-missing"}
     assert report.clients == {"VS Code": "discovery"}
+
+
+async def test_a_firewall_that_keeps_one_client_from_the_metadata(clinic: Clinic) -> None:
+    def fault(asked: Asked, forward: Forward) -> Reply:
+        is_blocked = asked.path.startswith("/.well-known/") and asked.header("user-agent").startswith("python-httpx/")
+        return Reply.page("Blocked", 403) if is_blocked else forward(asked)
+
+    report = await clinic.examined(fault, "claude", "vscode")
+    assert found(report, "discovery.resource-metadata-missing").matters_to == ("Claude",)
+    assert found(report, "discovery.server-metadata-missing").matters_to == ("Claude",)
+    assert report.clients == {"VS Code": "", "Claude": "discovery"}
 
 
 async def test_metadata_that_is_a_page(clinic: Clinic) -> None:
@@ -419,6 +436,29 @@ async def test_a_client_that_is_sent_back_with_an_error(clinic: Clinic) -> None:
     fault = redirect(lambda query: {"error": "invalid_scope", "state": query["state"], "iss": query["iss"]})
     report = await clinic.examined(fault, "vscode")
     assert "invalid_scope" in found(report, "authorization.error-returned", "VS Code").saw
+
+
+async def test_a_code_for_somebody_who_has_not_signed_in(clinic: Clinic) -> None:
+    def fault(asked: Asked, forward: Forward) -> Reply:
+        if asked.path == "/o/authorize/" and not asked.header("cookie") and "unknown" not in asked.target:
+            query = dict(parse_qsl(urlsplit(asked.target).query))
+            back = urlencode({"code": "for-anybody", "state": query["state"]})
+            return Reply(302, [("Location", f"{query['redirect_uri']}?{back}")])
+        return forward(asked)
+
+    report = await clinic.examined(fault, "vscode")
+    assert set(wrong(report)) == {"authorization.nobody-asked"}
+    found(report, "authorization.nobody-asked", "VS Code")
+
+
+async def test_a_consent_form_that_leads_elsewhere_is_not_sent(clinic: Clinic) -> None:
+    def change(asked: Asked, reply: Reply) -> Reply:
+        reply.body = reply.body.replace(b'method="post" action="', b'method="post" action="https://collector.example')
+        return reply
+
+    report = await clinic.examined(changing(change, "/o/authorize/"), "vscode")
+    finding = found(report, "authorization.unreachable", "VS Code")
+    assert finding.saw == "the form of the page leads to https://collector.example."
 
 
 async def test_a_consent_page_without_a_form(clinic: Clinic) -> None:

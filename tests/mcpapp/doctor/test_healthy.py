@@ -25,7 +25,6 @@ async def test_a_healthy_site_has_nothing_wrong_for_any_client(clinic: Clinic) -
         "registration.document-not-usable",  # a site without https takes no documents
         "site.no-access",
         "site.person-left",
-        "authorization.nobody-asked",
     }
     assert passed >= set(CHECKS) - not_met
     assert json.loads(report.as_json())["healthy"] is True
