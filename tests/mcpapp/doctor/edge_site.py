@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from mcpapp.doctor.web import Web
 
 HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"server"}
 Header = tuple[bytes, bytes]
+TRUST = ssl.create_default_context()
+"""Loading it takes longer than most checks."""
 
 
 @dataclass
@@ -180,7 +183,7 @@ async def proxied_site(
     await sync_to_async(connections.close_all)()
 
 
-async def examine(url: str, *checks: Any, verify: Any = True, **options: Any) -> Report:
+async def examine(url: str, *checks: Any, verify: Any = TRUST, **options: Any) -> Report:
     """Examine the edge of an endpoint; only in some respects, if they are named."""
     report = Report(url)
     target = Target(url, **{"is_own_site": True, **options})

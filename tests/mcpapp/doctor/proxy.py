@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -129,9 +129,10 @@ class Proxy:
                 if reply.pieces is not None:
                     self.send_header("Transfer-Encoding", "chunked")
                     self.end_headers()
-                    for piece in reply.pieces:
-                        self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
-                    self.wfile.write(b"0\r\n\r\n")
+                    with suppress(ConnectionError):  # the client has seen enough
+                        for piece in reply.pieces:
+                            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                        self.wfile.write(b"0\r\n\r\n")
                     return
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
@@ -159,7 +160,9 @@ class Proxy:
                 upstream.putheader("Content-Length", str(len(asked.body)))
             upstream.endheaders(asked.body)
             answer = upstream.getresponse()
-            if asked.header("Star-Doctor") and answer.getheader("Content-Type", "") == "text/event-stream":
+            listens = "subscriptions/listen" in (asked.header("Mcp-Method"), asked.message.get("method"))
+            is_stream = answer.getheader("Content-Type", "") == "text/event-stream"
+            if is_stream and (listens or asked.header("Star-Doctor")):
                 upstream, kept = http.client.HTTPConnection("127.0.0.1"), upstream
                 return Reply(answer.status, answer.getheaders(), pieces=_pieces(kept, answer))
             return Reply(answer.status, answer.getheaders(), answer.read())
