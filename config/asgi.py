@@ -27,6 +27,7 @@ try:
     django_application = ThreadedHandler()
     # Only after Django is set up: the tools of the installed apps import models.
     from authapp.oauthlib_core import RECEIVED_AT
+    from mcpapp import edge_mirror
     from mcpapp.asgi import ResourceServer
 
     resource_server = ResourceServer()
@@ -37,7 +38,10 @@ except ImproperlyConfigured as error:
 
 async def application(scope: dict[str, Any], receive: Any, send: Any) -> None:
     """Serve one connection (ASGI 3)."""
-    if scope["type"] == "lifespan" or (scope["type"] == "http" and resource_server.serves(scope)):
+    if scope["type"] == "http" and (question := edge_mirror.question_in(scope)) is not None:
+        # Whatever the path: where proxies lead a request is part of what the doctor asks about.
+        await edge_mirror.answer(question, scope, receive, send)
+    elif scope["type"] == "lifespan" or (scope["type"] == "http" and resource_server.serves(scope)):
         await resource_server(scope, receive, send)
     elif scope["type"] == "http":
         scope[RECEIVED_AT] = time.time()

@@ -24,6 +24,7 @@ async def examine(
     """
     walk = Walk(web, target, report, profiles, site)
     if not await endpoint.ask_first(walk):
+        await check_edge(web, target, report)  # which tells what is wrong with a connection, as with its certificate
         return
     is_known = await discover(walk)  # where there is no server, it may name the URL that was meant
     if not is_known or "endpoint.not-found" in report.failed:

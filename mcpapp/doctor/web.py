@@ -138,6 +138,10 @@ class Web:
         if self._client is not None:
             await self._client.aclose()
 
+    def tls_context(self) -> ssl.SSLContext:
+        """Return how certificates are checked, for connections that are not for HTTP."""
+        return httpx2.create_ssl_context(verify=self._verify)
+
     async def request(
         self,
         method: str,

@@ -6,7 +6,7 @@ import http.client
 import json
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -56,6 +56,8 @@ class Reply:
     status: int = 200
     headers: list[tuple[str, str]] = field(default_factory=list)
     body: bytes = b""
+    pieces: Iterator[bytes] | None = None
+    """Of a stream that is passed on as it comes; nobody breaks anything in it."""
 
     @classmethod
     def of_json(cls, document: Any, status: int = 200) -> Reply:
@@ -124,6 +126,14 @@ class Proxy:
                 for name, value in reply.headers:
                     if name.lower() not in HOP_BY_HOP:
                         self.send_header(name, value)
+                if reply.pieces is not None:
+                    self.send_header("Transfer-Encoding", "chunked")
+                    self.end_headers()
+                    with suppress(ConnectionError):  # the client has seen enough
+                        for piece in reply.pieces:
+                            self.wfile.write(b"%x\r\n%s\r\n" % (len(piece), piece))
+                        self.wfile.write(b"0\r\n\r\n")
+                    return
                 self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 if self.command != "HEAD":
@@ -150,9 +160,22 @@ class Proxy:
                 upstream.putheader("Content-Length", str(len(asked.body)))
             upstream.endheaders(asked.body)
             answer = upstream.getresponse()
+            listens = "subscriptions/listen" in (asked.header("Mcp-Method"), asked.message.get("method"))
+            is_stream = answer.getheader("Content-Type", "") == "text/event-stream"
+            if is_stream and (listens or asked.header("Star-Doctor")):
+                upstream, kept = http.client.HTTPConnection("127.0.0.1"), upstream
+                return Reply(answer.status, answer.getheaders(), pieces=_pieces(kept, answer))
             return Reply(answer.status, answer.getheaders(), answer.read())
         finally:
             upstream.close()
+
+
+def _pieces(upstream: http.client.HTTPConnection, answer: http.client.HTTPResponse) -> Iterator[bytes]:
+    try:
+        while piece := answer.read1():
+            yield piece
+    finally:
+        upstream.close()
 
 
 @contextmanager

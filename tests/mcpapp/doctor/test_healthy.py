@@ -12,6 +12,7 @@ from mcpapp.doctor.clients import PROFILES
 from mcpapp.doctor.report import Level
 from tests.conftest import LiveDatabases
 from tests.mcpapp.doctor.conftest import Clinic, opened, wrong
+from tests.mcpapp.doctor.proxy import Asked, Forward, Reply
 
 pytestmark = pytest.mark.live
 
@@ -36,7 +37,7 @@ async def test_a_site_with_other_settings_is_as_healthy(
 
 
 async def test_a_healthy_site_has_nothing_wrong_for_any_client(clinic: Clinic) -> None:
-    report = await clinic.examined()
+    report = await clinic.examined(sees_edge=True)
     assert wrong(report) == {}
     assert report.clients == {profile.title: "" for profile in PROFILES.values()}
     notes = {finding.check for finding in report.findings if finding.level is Level.NOTE}
@@ -50,3 +51,17 @@ async def test_a_healthy_site_has_nothing_wrong_for_any_client(clinic: Clinic) -
     }
     assert passed >= set(CHECKS) - not_met
     assert json.loads(report.as_json())["healthy"] is True
+
+
+async def test_the_edge_is_looked_at_with_the_token_of_the_walk(clinic: Clinic) -> None:
+    """At a site that does not tell how it sees a request, that is how streams are looked at."""
+
+    def no_question(asked: Asked, forward: Forward) -> Reply:
+        asked.headers = [(name, value) for name, value in asked.headers if name.lower() != "star-doctor"]
+        return forward(asked)
+
+    report = await clinic.examined(no_question, "claude", sees_edge=True)
+    edge = {finding.check: finding.level for finding in report.findings if finding.check.startswith("edge.")}
+    assert edge["edge.mirror"] is Level.SKIPPED
+    assert edge["edge.authorization"] is Level.OK
+    assert edge["edge.stream"] is Level.OK
