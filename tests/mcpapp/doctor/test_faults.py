@@ -231,7 +231,7 @@ async def test_a_challenge_without_scope(clinic: Clinic) -> None:
 async def test_no_metadata_at_the_path_of_the_resource(clinic: Clinic) -> None:
     report = await clinic.examined(answering(lambda asked: Reply(404), f"{RESOURCE_METADATA}/star"), "claude-code")
     finding = found(report, "discovery.path-form-missing", "Claude Code")
-    assert "location /.well-known/oauth-" in finding.fix
+    assert "location ^~ /.well-known/oauth-protected-resource {" in finding.fix
     assert report.clients == {"Claude Code": "discovery"}
 
 
@@ -317,7 +317,7 @@ async def test_endpoints_at_a_rewritten_host(clinic: Clinic) -> None:
     report = await clinic.examined(server_metadata(token_endpoint="http://app.internal:8000/o/token/"), "vscode")
     finding = found(report, "discovery.foreign-endpoint", "VS Code")
     assert "http://app.internal:8000/o/token/" in finding.saw
-    assert "proxy_set_header Host $host;" in finding.fix
+    assert "proxy_set_header Host $http_host;" in finding.fix
     found(report, "discovery.insecure-endpoint", "VS Code")
 
 
