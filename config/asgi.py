@@ -33,6 +33,7 @@ try:
     django_application = ThreadedHandler()
     # Only after Django is set up: the tools of the installed apps import models.
     from authapp.oauthlib_core import RECEIVED_AT
+    from mcpapp import edge_mirror
     from mcpapp.asgi import ResourceServer
 
     resource_server = ResourceServer()
@@ -54,7 +55,10 @@ except ImproperlyConfigured as error:
 
 async def site(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
     """Serve one connection (ASGI 3)."""
-    if scope["type"] == "http":
+    if scope["type"] == "http" and (question := edge_mirror.question_in(scope)) is not None:
+        # Whatever the path: where proxies lead a request is part of what the doctor asks about.
+        await edge_mirror.answer(question, scope, receive, send)
+    elif scope["type"] == "http":
         request_id = request_ids.id_of(scope, _REQUEST_ID_HEADER)
         token = request_ids.current.set(request_id)
         try:
