@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-READY_SECONDS = 20
+READY_SECONDS = 30
 """How long a new worker may take until it serves: uvicorn's 5 s are short for one that starts beside a full load.
 Longer would be worse: one that dies while it is asked how it is, is missed only after this time."""
 KEEP_ALIVE_SECONDS = 75
