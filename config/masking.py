@@ -131,5 +131,5 @@ def _is_word(segment: str) -> bool:
         return False
     letters = found[1] or ""
     words = _WORD.findall(letters)
-    are_words = len(letters) >= 3 * len(words) or len(letters) <= 8
+    are_words = len(letters) <= 8 or len(letters) >= (3 if len(letters) <= 16 else 5) * len(words)
     return are_words and max(map(len, words), default=0) <= _LONGEST_WORD
