@@ -49,7 +49,7 @@ _CLIENT_ID = re.compile(r"[A-Za-z0-9]{40}")
 _NO_SECRET = re.compile(
     r"[0-9a-f]{16}|[0-9a-f]{32}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # ids of requests and traces, UUIDs
 )
-_SEGMENT = re.compile(r"[0-9]+|([A-Za-z]+)[0-9]{0,4}")
+_SEGMENT = re.compile(r"[0-9]+|[0-9a-f]{16}|([A-Za-z]+)[0-9]{0,4}")
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _LONGEST_WORD = 24
 
@@ -125,11 +125,11 @@ def _masked_run(match: re.Match[str]) -> str:
 
 
 def _is_word(segment: str) -> bool:
-    """Return whether a part of a name is a number, or words: random letters change between small and capital often."""
+    """Return whether a part of a name is a number, a short id, or words: random letters change their case often."""
     found = _SEGMENT.fullmatch(segment)
     if found is None:
         return False
     letters = found[1] or ""
     words = _WORD.findall(letters)
-    are_words = len(letters) >= 3 * len(words) or len(letters) <= 8
+    are_words = len(letters) <= 8 or len(letters) >= (3 if len(letters) <= 16 else 5) * len(words)
     return are_words and max(map(len, words), default=0) <= _LONGEST_WORD
