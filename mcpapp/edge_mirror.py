@@ -2,7 +2,7 @@
 
 Only a question is answered that is signed with SECRET_KEY, for this purpose and within this minute. To everybody else
 the site answers as if this module did not exist. Whoever sees a question on its way and repeats it within that minute
-learns how a request of their own arrived, and nothing else (docs/decisions).
+learns how a request of their own arrived, and nothing else (docs/decisions/0036).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How much may be called: by a person, a client, an address, of a tool, and at once (docs/decisions, rate limits).
+"""How much may be called: by a person, a client, an address, of a tool, and at once (docs/decisions/0034).
 
 Checked when a call has been read and before anything of it runs. Who is over a limit is told so twice: by HTTP 429 with
 `Retry-After` and the RateLimit headers (draft-ietf-httpapi-ratelimit-headers), and by a JSON-RPC error in its body.
