@@ -7,7 +7,7 @@ What a client draws anew each time, like a port or a session, is some value of t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -268,20 +268,14 @@ _PYTHON_SDK = Profile(
     user_agent="python-httpx2/2.16.2",
     discovery_headers={"MCP-Protocol-Version": MODERN},
 )
-_FASTMCP = Profile(
+_FASTMCP = replace(  # built on the Python SDK
+    _PYTHON_SDK,
     key="fastmcp",
     title="fastmcp",
     client_name="FastMCP Client",
     redirect_uri="http://localhost:54771/callback",
     redirect_uris=("http://localhost:54771/callback",),
-    probe=Probe.POST,
-    scope=ScopeRule.CHALLENGE,
-    adds_offline_access=True,
-    auth_method=None,
-    registers_scope=True,
-    asks_for_consent=True,
-    user_agent="python-httpx2/2.16.2",
-    discovery_headers={"MCP-Protocol-Version": MODERN},
+    era=LEGACY,
 )
 
 PROFILES: dict[str, Profile] = {

@@ -95,11 +95,11 @@ def error_of(document: Mapping[str, Any]) -> str:
     """Return the error that a JSON answer of OAuth or JSON-RPC is about; "" for none."""
     error = document.get("error")
     if isinstance(error, dict):
-        return f"error {error.get('code')}: {str(error.get('message'))[:200]}"
+        return f"error {error.get('code')}: {str(error.get('message'))[:200].rstrip('.')}"
     if isinstance(error, str):
         description = text(document, "error_description")
-        return f"{error[:60]} ({description[:200]})" if description else error[:60]
-    return text(document, "detail")[:200]
+        return f"{error[:60]} ({description[:200].rstrip('.')})" if description else error[:60]
+    return text(document, "detail")[:200].rstrip(".")
 
 
 def without_query(url: str) -> str:

@@ -79,7 +79,9 @@ async def redeem(walk: Walk, client: Client, code: Code) -> Tokens | None:
 
 def _scope(walk: Walk, client: Client, code: Code, document: dict[str, Any]) -> frozenset[str]:
     resource_scopes = set(walk.found.resource_scopes)
-    asked = set(code.scope.split()) & resource_scopes or set(walk.found.default_scopes) & resource_scopes
+    # Who names no scope should get those of the challenge, if there was one.
+    wanted = code.scope or walk.found.challenge.get("scope", "")
+    asked = set(wanted.split()) & resource_scopes
     # RFC 6749 §5.1: what is not named is what was asked for.
     named = document.get("scope")
     granted = frozenset(named.split() if isinstance(named, str) else code.scope.split() or asked)

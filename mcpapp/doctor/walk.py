@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
+from mcpapp.doctor import proxies
 from mcpapp.doctor.checks import CHECKS, STEPS
-from mcpapp.doctor.checks.check import HOST, ORIGIN, PATH, URL
+from mcpapp.doctor.checks.check import ORIGIN, PATH, Check
 from mcpapp.doctor.clients import OFFLINE_ACCESS, Profile, ScopeRule
 from mcpapp.doctor.reading import is_loopback, texts
 from mcpapp.doctor.report import Finding, Level, Report
@@ -55,6 +56,8 @@ class Found:
     server_metadata: dict[str, Any] = field(default_factory=dict)
     is_open: bool = False
     """Whether callers without a token are served."""
+    is_absent: bool = False
+    """Whether there is nothing at the URL."""
 
     def endpoint(self, name: str) -> str:
         """Return an endpoint of the authorization server; "" if its metadata has none."""
@@ -133,7 +136,7 @@ class Walk:
             step = _STEPS.get(check, _STEPS[check.partition(".")[0]])
             for client in concerned if step in _FOR_ALL else _named(clients):
                 self.stops.setdefault(client, step)
-        self._add(check, level, saw, concerned, why=known.why, fix=self._filled(known.fix))
+        self._add(check, level, saw, concerned, why=known.why, fix=self._filled(known))
 
     def judge(self, check: str, problem: str, *clients: str, level: Level | None = None) -> bool:
         """Note a check by its problem, "" for none; return whether it passed."""
@@ -186,9 +189,9 @@ class Walk:
             return False
         return any(known.check == check and known.level in levels for known in self.report.findings)
 
-    def _filled(self, fix: str) -> str:
-        target = self.target
-        values = {URL: target.url, ORIGIN: target.origin, HOST: urlsplit(target.url).netloc, PATH: target.path}
-        for name, value in values.items():
+    def _filled(self, check: Check) -> str:
+        """Return the fix of a check with the names of what is examined, and the lines for its proxy."""
+        fix = check.fix
+        for name, value in {ORIGIN: self.target.origin, PATH: self.target.path}.items():
             fix = fix.replace(name, value)
-        return fix
+        return proxies.fix(check.proxy, self.target.url, fix) if check.proxy else fix

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mcpapp.doctor.checks.check import CLAUDE_CODE, CODEX, FASTMCP, GEMINI, MCP_REMOTE, PYTHON_SDK, VSCODE, Check
-from mcpapp.doctor.checks.proxying import FORWARD_ALL
 from mcpapp.doctor.report import Level
 
 CHECKS = {
@@ -19,7 +18,8 @@ CHECKS = {
         "This checkout is not the site that answers there: its database or its SECRET_KEY is another, or something on "
         "the way removes cookies.",
         "Start the doctor with the settings of the deployed site (DATABASE_URL, SECRET_KEY, PUBLIC_URL), and look "
-        "whether all workers have the same.\n" + FORWARD_ALL,
+        "whether all workers have the same.",
+        proxy="request-headers",
     ),
     "site.person-left": Check(
         "The person that the doctor made is gone again.",
@@ -31,7 +31,8 @@ CHECKS = {
     "authorization.unreachable": Check(
         "The authorization endpoint can be reached.",
         "That is where the person's browser goes.",
-        FORWARD_ALL,
+        "Let its path through to the application.",
+        proxy="path",
     ),
     "authorization.refused": Check(
         "The client's request to sign in is accepted.",

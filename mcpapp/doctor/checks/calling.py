@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from mcpapp.doctor.checks.check import CHATGPT, FASTMCP, INSPECTOR, PYTHON_SDK, Check
-from mcpapp.doctor.checks.proxying import AUTHORIZATION_COMES_THROUGH, ERRORS_COME_THROUGH
 from mcpapp.doctor.report import Level
 
 CHECKS = {
@@ -11,9 +10,9 @@ CHECKS = {
         "A fresh token is accepted.",
         "The client signs in, is refused, signs in again, and so on. Mostly the header gets lost on the way, or the "
         "token is for another audience.",
-        "Let the header Authorization through.\n" + AUTHORIZATION_COMES_THROUGH + "\n"
-        "If it arrives: the resource server must accept tokens for the resource that its metadata names, and all "
-        "workers must share one database.",
+        "Let the header Authorization through. If it arrives: the resource server must accept tokens for the "
+        "resource that its metadata names, and all workers must share one database.",
+        proxy="authorization",
     ),
     "call.handshake-failed": Check(
         "The server answers the first message with what it is.",
@@ -54,7 +53,8 @@ CHECKS = {
     "call.spoiled-token": Check(
         "A token that is not good is answered 401 with a challenge.",
         "That is when clients refresh without asking anybody; on anything else they report an error, or sign in anew.",
-        'Answer 401 with WWW-Authenticate: Bearer error="invalid_token" to it.\n' + ERRORS_COME_THROUGH,
+        'Answer 401 with WWW-Authenticate: Bearer error="invalid_token" to it.',
+        proxy="response-headers",
     ),
     "call.step-up": Check(
         "A call that needs more is answered with what to ask for.",

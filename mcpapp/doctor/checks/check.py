@@ -12,7 +12,7 @@ VSCODE, CURSOR, CLAUDE, CLAUDE_CODE, CODEX, GEMINI, CHATGPT, INSPECTOR, MCP_REMO
 )
 EVERYONE = tuple(profile.title for profile in PROFILES.values())
 
-URL, ORIGIN, HOST, PATH = "<URL>", "<ORIGIN>", "<HOST>", "<PATH>"
+ORIGIN, PATH = "<ORIGIN>", "<PATH>"
 """In a fix, what is known only when something is examined."""
 
 
@@ -25,3 +25,5 @@ class Check:
     fix: str = ""
     matters_to: tuple[str, ...] = EVERYONE
     level: Level = Level.ERROR
+    proxy: str = ""
+    """Which lines for proxies belong to the fix (`mcpapp.doctor.proxies`)."""

@@ -16,7 +16,6 @@ from mcpapp.doctor.checks.check import (
     VSCODE,
     Check,
 )
-from mcpapp.doctor.checks.proxying import ERRORS_COME_THROUGH, FORWARD_ALL, NO_SLASH_REDIRECT, WELL_KNOWN_IS_ROUTED
 from mcpapp.doctor.report import Level
 
 _ONE_URL = (
@@ -27,17 +26,19 @@ CHECKS = {
     "endpoint.unreachable": Check(
         "The URL can be reached.",
         "Nothing works without it.",
-        "Look at the name in the DNS, the firewall, the certificate and whether the server runs.\n" + FORWARD_ALL,
+        "Look at the name in the DNS, the firewall, the certificate and whether the server runs.",
     ),
     "endpoint.redirects": Check(
         "The URL answers itself; it does not redirect.",
         "A redirect turns POST into GET or loses the token, and clients compare the address with the pasted one.",
-        "Serve the URL without a redirect, or paste the address that it leads to.\n" + NO_SLASH_REDIRECT,
+        "Serve the URL without a redirect, or paste the address that it leads to.",
+        proxy="slash",
     ),
     "endpoint.not-found": Check(
         "There is something at the URL.",
         "An MCP server that does not exist asks nobody to sign in.",
-        "Check the path (MCP_PATH), and that the proxy hands it on.\n" + NO_SLASH_REDIRECT,
+        "Check the path (MCP_PATH), and that the proxy hands it on.",
+        proxy="path",
     ),
     "endpoint.server-error": Check(
         "The server does not fail at the first request.",
@@ -48,7 +49,8 @@ CHECKS = {
         "No firewall or error page stands in front of the server.",
         "A client is a program: it passes no browser check and reads no HTML, so it never learns where to sign in.",
         "Let the paths of the server through the firewall without challenges for browsers (Cloudflare: a WAF rule "
-        "that skips bot checks), by path, never by user agent.\n" + ERRORS_COME_THROUGH,
+        "that skips bot checks), by path, never by user agent.",
+        proxy="error-pages",
     ),
     "endpoint.open": Check(
         "A caller without a token is asked to sign in.",
@@ -59,14 +61,14 @@ CHECKS = {
     "challenge.missing": Check(
         "A request without a token is answered 401 with a challenge.",
         "The challenge (RFC 6750 §3) is how a client learns that it can sign in here; without one it reports an error.",
-        "Answer 401 with WWW-Authenticate to GET, HEAD and POST alike, before the method is looked at.\n"
-        + ERRORS_COME_THROUGH,
+        "Answer 401 with WWW-Authenticate to GET, HEAD and POST alike, before the method is looked at.",
+        proxy="response-headers",
     ),
     "challenge.not-bearer": Check(
         "The challenge is for Bearer tokens.",
         "Clients look for the scheme Bearer. With Basic first, some ask the person for a password.",
-        "Take HTTP authentication off the proxy, so that the application's challenge comes through.\n"
-        + ERRORS_COME_THROUGH,
+        "Take HTTP authentication off the proxy, so that the application's challenge comes through.",
+        proxy="authorization",
     ),
     "challenge.no-resource-metadata": Check(
         "The challenge says where the metadata is.",
@@ -78,7 +80,8 @@ CHECKS = {
     "challenge.foreign-resource-metadata": Check(
         "The metadata that the challenge names is on the host of the URL.",
         "The application takes its own address from what the proxy sends, and names one that people cannot reach.",
-        _ONE_URL + "\n" + FORWARD_ALL,
+        _ONE_URL,
+        proxy="host",
     ),
     "challenge.no-scope": Check(
         "The challenge names the scope to ask for.",
@@ -90,26 +93,29 @@ CHECKS = {
     "discovery.resource-metadata-missing": Check(
         "The protected resource metadata can be fetched.",
         "It names the authorization server (RFC 9728); without it there is nowhere to sign in.",
-        "Serve <ORIGIN>/.well-known/oauth-protected-resource<PATH> from the application.\n" + WELL_KNOWN_IS_ROUTED,
+        "Serve <ORIGIN>/.well-known/oauth-protected-resource<PATH> from the application.",
+        proxy="well-known",
     ),
     "discovery.path-form-missing": Check(
         "The metadata is at the path that belongs to the URL.",
         "This client goes there directly and never sees the challenge (RFC 9728 §3.1).",
-        "Serve <ORIGIN>/.well-known/oauth-protected-resource<PATH>.\n" + WELL_KNOWN_IS_ROUTED,
+        "Serve <ORIGIN>/.well-known/oauth-protected-resource<PATH>.",
         (CLAUDE_CODE,),
+        proxy="well-known",
     ),
     "discovery.root-form-missing": Check(
         "The metadata is at the root form as well.",
         "Older clients know no other place.",
-        "Serve <ORIGIN>/.well-known/oauth-protected-resource too.\n" + WELL_KNOWN_IS_ROUTED,
+        "Serve <ORIGIN>/.well-known/oauth-protected-resource too.",
         (MCP_REMOTE, FASTMCP, CHATGPT),
         Level.WARNING,
+        proxy="well-known",
     ),
     "discovery.resource-metadata-malformed": Check(
         "The protected resource metadata is a JSON object.",
         "Clients give up on anything else, an HTML page with status 200 above all.",
-        "Let the application answer this path; a page for every unknown path must not cover it.\n"
-        + WELL_KNOWN_IS_ROUTED,
+        "Let the application answer this path; a page for every unknown path must not cover it.",
+        proxy="well-known",
     ),
     "discovery.resource-not-equal": Check(
         "The metadata's resource is the URL, byte for byte.",
@@ -144,12 +150,14 @@ CHECKS = {
     "discovery.insecure-issuer": Check(
         "The issuer's address is encrypted.",
         "Clients send no code or token in clear. Often TLS ends at the proxy and the application thinks it is http.",
-        _ONE_URL + "\n" + FORWARD_ALL,
+        _ONE_URL,
+        proxy="forwarded",
     ),
     "discovery.server-metadata-missing": Check(
         "The authorization server's metadata can be fetched.",
         "It says where to register, to sign in and to get tokens (RFC 8414).",
-        "Serve /.well-known/oauth-authorization-server at the issuer.\n" + WELL_KNOWN_IS_ROUTED,
+        "Serve /.well-known/oauth-authorization-server at the issuer.",
+        proxy="well-known",
     ),
     "discovery.openid-form-missing": Check(
         "The metadata is at OpenID Connect's path as well.",
@@ -161,7 +169,8 @@ CHECKS = {
     "discovery.issuer-not-equal": Check(
         "The metadata's issuer is the address it was fetched for.",
         "Clients must refuse another one (RFC 8414 §3.3): it could be an attacker's.",
-        "Name one issuer everywhere, with the same scheme, host and slash. " + _ONE_URL + "\n" + FORWARD_ALL,
+        "Name one issuer everywhere, with the same scheme, host and slash. " + _ONE_URL,
+        proxy="host",
     ),
     "discovery.endpoint-missing": Check(
         "The metadata names the authorization and the token endpoint.",
@@ -171,12 +180,14 @@ CHECKS = {
     "discovery.foreign-endpoint": Check(
         "The endpoints are on the issuer's host.",
         "The application takes its address from what the proxy sends; people's browsers cannot reach the inner one.",
-        _ONE_URL + "\n" + FORWARD_ALL,
+        _ONE_URL,
+        proxy="host",
     ),
     "discovery.insecure-endpoint": Check(
         "The endpoints' addresses are encrypted.",
         "Clients refuse to send codes and tokens in clear.",
-        _ONE_URL + "\n" + FORWARD_ALL,
+        _ONE_URL,
+        proxy="forwarded",
     ),
     "discovery.no-s256": Check(
         "The metadata announces PKCE with S256.",

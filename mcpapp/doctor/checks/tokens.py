@@ -12,7 +12,6 @@ from mcpapp.doctor.checks.check import (
     VSCODE,
     Check,
 )
-from mcpapp.doctor.checks.proxying import ERRORS_COME_THROUGH, NO_CACHE
 from mcpapp.doctor.report import Level
 
 CHECKS = {
@@ -20,6 +19,7 @@ CHECKS = {
         "The token endpoint can be reached.",
         "There is no token without it.",
         "Let the path of the token endpoint through to the application.",
+        proxy="path",
     ),
     "token.server-error": Check(
         "The token endpoint does not fail.",
@@ -29,7 +29,8 @@ CHECKS = {
     "token.not-json": Check(
         "The token endpoint answers JSON.",
         "Clients parse JSON; an HTML page of a proxy or a firewall ends the login.",
-        "Let answers of the token endpoint through as they are.\n" + ERRORS_COME_THROUGH,
+        "Let answers of the token endpoint through as they are.",
+        proxy="error-pages",
     ),
     "token.refused": Check(
         "The code is exchanged for a token.",
@@ -51,8 +52,9 @@ CHECKS = {
     "token.cacheable": Check(
         "Nobody may cache the answer with the tokens.",
         "A cache on the way would hand one person's token to the next.",
-        "Send Cache-Control: no-store (RFC 6749 §5.1).\n" + NO_CACHE,
+        "Send Cache-Control: no-store (RFC 6749 §5.1).",
         level=Level.WARNING,
+        proxy="cache",
     ),
     "token.no-refresh-token": Check(
         "The client gets a refresh token, asked for by scope or not.",
@@ -73,7 +75,8 @@ CHECKS = {
         "A code works once.",
         "A code in a log or in a browser's history is as good as a login.",
         "Refuse a code that was used, and end the tokens that it gave (RFC 6749 §4.1.2). A cache in front of the "
-        "token endpoint does the same harm.\n" + NO_CACHE,
+        "token endpoint does the same harm.",
+        proxy="cache",
     ),
     "token.invalid-client-status": Check(
         "A client that is not known is answered 401 invalid_client.",

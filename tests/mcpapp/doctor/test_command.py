@@ -111,7 +111,7 @@ def test_something_wrong_is_exit_code_1_with_the_reason_and_the_fix(clinic: Clin
     assert "[discovery.path-form-missing]" in out
     assert "Matters to: Claude Code." in out
     assert "      Fix: Serve http://127.0.0.1:" in out
-    assert "           nginx    location /.well-known/oauth- {" in out
+    assert "             location ^~ /.well-known/oauth-protected-resource {" in out
     assert "Claude Code: stops at the step discovery." in out
 
 

@@ -11,6 +11,7 @@ import pytest
 from mcpapp.doctor.checks import CHECKS, STEPS
 from mcpapp.doctor.checks.check import EVERYONE
 from mcpapp.doctor.clients import PROFILES
+from mcpapp.doctor.proxies import FIXES
 from mcpapp.doctor.report import Finding, Level, Report
 from tests.conftest import ROOT
 
@@ -67,6 +68,7 @@ def test_every_check_that_can_be_wrong_says_why_and_what_mends_it() -> None:
         assert known.well.endswith("."), name
         assert known.why.endswith("."), name
         assert known.fix or known.level is Level.SKIPPED, name
+        assert known.proxy in {"", *FIXES}, name
 
 
 def test_the_members_of_the_json_are_told() -> None:

@@ -18,6 +18,33 @@ from tests.mcpapp.doctor.proxy import Asked, Fault, Forward, Reply
 
 pytestmark = pytest.mark.live
 
+FOLLOWS = {
+    "challenge.missing": {"call.spoiled-token"},
+    "challenge.not-bearer": {"call.spoiled-token", "call.token-not-accepted"},
+    "challenge.no-resource-metadata": {"call.step-up"},
+    "endpoint.redirects": {"call.handshake-failed", "call.spoiled-token"},
+    "endpoint.blocked": {"call.token-not-accepted", "call.spoiled-token"},
+    "endpoint.server-error": {"call.handshake-failed", "call.spoiled-token"},
+    "endpoint.not-found": {"discovery.path-form-missing", "discovery.resource-not-equal"},
+    "discovery.resource-not-equal": {"discovery.path-form-missing", "endpoint.not-found"},
+    "discovery.path-form-missing": {"discovery.resource-metadata-missing"},
+    "discovery.resource-metadata-missing": {"discovery.server-metadata-missing"},
+    "discovery.server-metadata-missing": {"discovery.resource-metadata-missing"},
+    "discovery.resource-metadata-malformed": {"discovery.resource-metadata-missing"},
+    "discovery.issuer-not-equal": {"authorization.iss-wrong"},
+    "discovery.foreign-endpoint": {"discovery.insecure-endpoint"},
+    "discovery.insecure-endpoint": {"discovery.foreign-endpoint"},
+    "registration.auth-method-changed": {"registration.no-secret"},
+    "registration.no-secret": {"registration.auth-method-changed"},
+    "authorization.refused": {"authorization.port-not-free"},
+    "authorization.code-needs-decoding": {"token.refused"},
+    "token.pkce-not-checked": {"token.code-replayed"},
+    "refresh.no-new-token": {"call.token-not-accepted"},
+    "revocation.token-still-works": {"revocation.refresh-still-works"},
+    "revocation.refresh-still-works": {"revocation.token-still-works"},
+}
+"""What else is wrong where something is."""
+
 RESOURCE_METADATA = "/.well-known/oauth-protected-resource"
 SERVER_METADATA = ("/.well-known/oauth-authorization-server", "/.well-known/openid-configuration")
 TOKEN = ("/o/token/", "/token")
@@ -71,7 +98,11 @@ def redirect(change: Callable[[dict[str, str]], dict[str, str]]) -> Fault:
 
 
 def found(report: Report, check: str, *titles: str, level: Level = Level.ERROR) -> Finding:
-    """Return the finding of a check that must be there, for these clients, with a reason and a fix."""
+    """Return the finding of a check that must be there, for these clients, with a reason and a fix.
+
+    Nothing else is wrong but what follows from it.
+    """
+    assert set(wrong(report)) - {check} <= FOLLOWS.get(check, set())
     finding: Finding = wrong(report)[check]
     assert finding.level is level
     concerned = {title for known in report.findings if known.check == check for title in known.matters_to}
@@ -156,7 +187,7 @@ async def test_a_path_at_which_there_is_nothing_names_the_url_that_was_meant(cli
     report = await clinic.examined(url=f"{clinic.proxy.url}/mcp")
     found(report, "endpoint.not-found")
     assert clinic.url in found(report, "discovery.resource-not-equal").saw
-    assert set(report.clients.values()) == {"first request", "discovery"}
+    assert set(report.clients.values()) == {"first request"}
     assert not any(asked.path.startswith("/o/") for asked in clinic.proxy.seen), "nothing is registered for it"
 
 
@@ -201,7 +232,7 @@ async def test_a_challenge_without_scope(clinic: Clinic) -> None:
 async def test_no_metadata_at_the_path_of_the_resource(clinic: Clinic) -> None:
     report = await clinic.examined(answering(lambda asked: Reply(404), f"{RESOURCE_METADATA}/star"), "claude-code")
     finding = found(report, "discovery.path-form-missing", "Claude Code")
-    assert "location /.well-known/oauth-" in finding.fix
+    assert "location ^~ /.well-known/oauth-protected-resource {" in finding.fix
     assert report.clients == {"Claude Code": "discovery"}
 
 
@@ -287,7 +318,7 @@ async def test_endpoints_at_a_rewritten_host(clinic: Clinic) -> None:
     report = await clinic.examined(server_metadata(token_endpoint="http://app.internal:8000/o/token/"), "vscode")
     finding = found(report, "discovery.foreign-endpoint", "VS Code")
     assert "http://app.internal:8000/o/token/" in finding.saw
-    assert "proxy_set_header Host $host;" in finding.fix
+    assert "proxy_set_header Host $http_host;" in finding.fix
     found(report, "discovery.insecure-endpoint", "VS Code")
 
 
@@ -337,7 +368,7 @@ async def test_documents_that_are_announced_and_cannot_be_fetched(clinic: Clinic
     report = await clinic.examined(fault, "claude-code", "codex", "mcp-remote")
     finding = found(report, "registration.document-not-usable", "Claude Code", "Codex")
     assert "CLIENT_ID_METADATA_DOCUMENTS=false" in finding.fix
-    assert report.clients == {"Claude Code": "authorization", "Codex": "authorization", "mcp-remote": ""}
+    assert report.clients == {"Claude Code": "registration", "Codex": "registration", "mcp-remote": ""}
 
 
 async def test_a_registration_that_is_refused(clinic: Clinic) -> None:
@@ -734,7 +765,10 @@ async def test_a_step_up_that_would_lose_what_was_granted(clinic: Clinic) -> Non
 
 
 async def test_a_refresh_token_that_has_expired(clinic: Clinic) -> None:
-    fault = redeeming(lambda reply: Reply.of_json({"error": "invalid_grant"}, 400), "refresh_token")
+    def fault(asked: Asked, forward: Forward) -> Reply:
+        is_refresh = asked.path in TOKEN and asked.form.get("grant_type") == "refresh_token"
+        return Reply.of_json({"error": "invalid_grant"}, 400) if is_refresh else forward(asked)
+
     report = await clinic.examined(fault, "vscode")
     assert "invalid_grant" in found(report, "refresh.refused", "VS Code").saw
     assert report.clients == {"VS Code": "refresh"}
