@@ -24,6 +24,8 @@ class Conversation:
     token: str = field(repr=False)
     era: str = LEGACY
     session: str = field(default="", repr=False)
+    sent: int = 0
+    """How many messages it has sent: in a session no two requests may have the same id."""
 
     @property
     def title(self) -> str:
@@ -32,7 +34,16 @@ class Conversation:
 
     async def say(self, check: str, method: str, params: dict[str, Any] | None = None) -> Answer | None:
         """Send one message; note it under the check where no answer comes."""
-        headers, body = message(self.profile, method, params, era=self.era, token=self.token, session=self.session)
+        self.sent += 1
+        headers, body = message(
+            self.profile,
+            method,
+            params,
+            era=self.era,
+            token=self.token,
+            session=self.session,
+            request_id=self.sent + 1,  # after that of `initialize`
+        )
         return await self.walk.ask(
             check,
             "POST",

@@ -51,6 +51,9 @@ def _judge(walk: Walk, method: Probe, answer: Answer, clients: tuple[str, ...]) 
     header = ", ".join(answer.headers.get_list("www-authenticate"))
     if answer.status != 401:
         if check := _other_than_401(walk, method, answer):
+            if check == "endpoint.not-found":
+                walk.found.is_absent = True
+                clients = ()  # whoever asks in another way finds nothing either
             walk.wrong(check, saw, *clients)
             return
         if walk.found.is_open:

@@ -36,6 +36,7 @@ def message(
     era: str | None = None,
     token: str = "",
     session: str = "",
+    request_id: int = 1,
 ) -> tuple[dict[str, str], str]:
     """Return headers and body of one message of a client."""
     era = era or (profile.era if profile else LEGACY)
@@ -48,7 +49,7 @@ def message(
         headers["Mcp-Session-Id"] = session
     body: dict[str, Any] = {"jsonrpc": "2.0", "method": method}
     if not method.startswith("notifications/"):
-        body["id"] = 1
+        body["id"] = request_id
     if era == MODERN:
         headers |= {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
         if name := (params or {}).get("name"):

@@ -91,7 +91,8 @@ async def _nobody(walk: Walk, client: Client) -> None:
     except Unreachable as error:
         walk.wrong("authorization.unreachable", f"{error}.")
         return
-    code = query_of(leads_to(answer)).get("code", "")
+    location = leads_to(answer)
+    code = query_of(location).get("code", "") if request.is_answered_at(location) else ""
     walk.report.secrets.add(code)
     walk.judge("authorization.nobody-asked", "A code came back though nobody has signed in." if code else "")
 

@@ -126,6 +126,7 @@ class Report:
     def as_text(self, paint: Callable[[Level, str], str] = lambda level, text: text, *, verbose: bool = False) -> str:
         """Return the report for people; `paint` colours a line by its level. What is well is said in short."""
         lines = [f"The doctor at {one_line(self.url)}"]
+        fixes: set[str] = set()
         for step, findings in self.steps.items():
             lines += ["", step]
             passed = sum(finding.level is Level.OK for finding in findings)
@@ -134,7 +135,8 @@ class Report:
                 lines.append(paint(Level.OK, f"  {_MARKS[Level.OK]} {passed} {noun} passed."))
             for finding in findings:
                 if verbose or finding.level is not Level.OK:
-                    lines += _told(finding, paint)
+                    lines += _told(finding, paint, is_known=finding.fix in fixes)
+                    fixes.add(finding.fix)
         return "\n".join([*lines, "", *self._summary(paint)])
 
     def _summary(self, paint: Callable[[Level, str], str]) -> Iterable[str]:
@@ -166,7 +168,8 @@ class Report:
         )
 
 
-def _told(finding: Finding, paint: Callable[[Level, str], str]) -> Iterable[str]:
+def _told(finding: Finding, paint: Callable[[Level, str], str], *, is_known: bool) -> Iterable[str]:
+    """Yield the lines about a finding; a fix that has been told is not told again."""
     yield paint(finding.level, f"  {_MARKS[finding.level]} {finding.saw}") + f"  [{finding.check}]"
     if finding.level is Level.OK:
         return
@@ -174,7 +177,9 @@ def _told(finding: Finding, paint: Callable[[Level, str], str]) -> Iterable[str]
         yield f"      Why: {finding.why}"
     if finding.matters_to:
         yield f"      Matters to: {', '.join(finding.matters_to)}."
-    if finding.fix:
+    if finding.fix and is_known:
+        yield "      Fix: the same as above."
+    elif finding.fix:
         first, *others = finding.fix.splitlines()
         yield f"      Fix: {first}"
         yield from (f"           {line}".rstrip() for line in others)

@@ -56,6 +56,8 @@ class Found:
     server_metadata: dict[str, Any] = field(default_factory=dict)
     is_open: bool = False
     """Whether callers without a token are served."""
+    is_absent: bool = False
+    """Whether there is nothing at the URL."""
 
     def endpoint(self, name: str) -> str:
         """Return an endpoint of the authorization server; "" if its metadata has none."""

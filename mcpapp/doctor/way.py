@@ -27,7 +27,7 @@ async def examine(
         await check_edge(web, target, report)  # which tells what is wrong with a connection, as with its certificate
         return
     is_known = await discover(walk)  # where there is no server, it may name the URL that was meant
-    if not is_known or "endpoint.not-found" in report.failed:
+    if not is_known or walk.found.is_absent:
         await check_edge(web, target, report)
         report.clients |= {title: step for title, step in walk.stops.items() if title in walk.titles}
         return

@@ -13,6 +13,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from time import perf_counter
 from types import TracebackType
 from typing import Any
@@ -125,6 +126,7 @@ class Web:
             verify=self._verify,
             timeout=self.seconds,
             follow_redirects=False,
+            cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),  # none is kept: `pages.Browser` has its own
             # A proxy of the environment leads out of this machine, not back to it.
             mounts={f"all://{host}": None for host in ("127.0.0.1", "localhost", "[::1]")},
             limits=httpx2.Limits(max_keepalive_connections=0),

@@ -39,6 +39,7 @@ FOLLOWS = {
     "authorization.refused": {"authorization.port-not-free"},
     "authorization.code-needs-decoding": {"token.refused"},
     "token.pkce-not-checked": {"token.code-replayed"},
+    "refresh.no-new-token": {"call.token-not-accepted"},
     "revocation.token-still-works": {"revocation.refresh-still-works"},
     "revocation.refresh-still-works": {"revocation.token-still-works"},
 }
@@ -186,7 +187,7 @@ async def test_a_path_at_which_there_is_nothing_names_the_url_that_was_meant(cli
     report = await clinic.examined(url=f"{clinic.proxy.url}/mcp")
     found(report, "endpoint.not-found")
     assert clinic.url in found(report, "discovery.resource-not-equal").saw
-    assert set(report.clients.values()) == {"first request", "discovery"}
+    assert set(report.clients.values()) == {"first request"}
     assert not any(asked.path.startswith("/o/") for asked in clinic.proxy.seen), "nothing is registered for it"
 
 
@@ -367,7 +368,7 @@ async def test_documents_that_are_announced_and_cannot_be_fetched(clinic: Clinic
     report = await clinic.examined(fault, "claude-code", "codex", "mcp-remote")
     finding = found(report, "registration.document-not-usable", "Claude Code", "Codex")
     assert "CLIENT_ID_METADATA_DOCUMENTS=false" in finding.fix
-    assert report.clients == {"Claude Code": "authorization", "Codex": "authorization", "mcp-remote": ""}
+    assert report.clients == {"Claude Code": "registration", "Codex": "registration", "mcp-remote": ""}
 
 
 async def test_a_registration_that_is_refused(clinic: Clinic) -> None:

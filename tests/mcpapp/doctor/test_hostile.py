@@ -191,6 +191,17 @@ async def test_a_compressed_answer_is_inflated_to_the_limit_and_no_further() -> 
     assert not answer.is_whole
 
 
+async def test_a_cookie_of_one_answer_is_not_in_the_next_request(clinic: Clinic) -> None:
+    """Else what should be seen as a stranger would be seen as the person."""
+    clinic.proxy.seen = []
+    clinic.proxy.fault = lambda asked, forward: Reply.page("x", 200).with_header("Set-Cookie", "sessionid=abc; Path=/")
+    async with Web() as web:
+        answer = await web.request("GET", f"{clinic.proxy.url}/")
+        assert answer.headers["set-cookie"] == "sessionid=abc; Path=/"
+        await web.request("GET", f"{clinic.proxy.url}/")
+    assert [asked.header("cookie") for asked in clinic.proxy.seen] == ["", ""]
+
+
 async def test_two_walks_at_once_do_not_share_anything(clinic: Clinic) -> None:
     reports = [Report(clinic.url), Report(clinic.url)]
 
