@@ -20,11 +20,11 @@ from mcpapp.asgi import ResourceServer
 
 
 @asynccontextmanager
-async def serving_over_http() -> AsyncIterator[str]:
-    """Serve on a free port; give the server's address."""
+async def served(application: Any, **options: Any) -> AsyncIterator[str]:
+    """Serve an ASGI application on a free port of loopback; give its address."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(ResourceServer(), lifespan="on", log_level="warning", timeout_graceful_shutdown=1)
+        config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=1, **options)
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve(sockets=[listener]))
         with anyio.fail_after(10):
@@ -35,7 +35,16 @@ async def serving_over_http() -> AsyncIterator[str]:
         finally:
             server.should_exit = True
             await running
-            await sync_to_async(connections.close_all)()
+
+
+@asynccontextmanager
+async def serving_over_http() -> AsyncIterator[str]:
+    """Serve the endpoint alone on a free port; give the server's address."""
+    try:
+        async with served(ResourceServer(), lifespan="on") as address:
+            yield address
+    finally:
+        await sync_to_async(connections.close_all)()
 
 
 def bearer(token: str) -> httpx2.AsyncClient:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import socket
 import ssl
@@ -11,9 +10,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import anyio
 import httpx2
-import uvicorn
 from asgiref.sync import sync_to_async
 from django.db import connections
 
@@ -22,6 +19,7 @@ from mcpapp.doctor.edge_frame import Edge
 from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.web import Web
+from tests.mcpapp.over_http import served
 
 HOP_BY_HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"server"}
 Header = tuple[bytes, bytes]
@@ -128,24 +126,6 @@ async def _send(send: Any, reply: Reply, body: bytes) -> None:
     headers.append((b"content-length", str(len(body) + reply.is_cut).encode()))
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": reply.is_cut})
-
-
-@asynccontextmanager
-async def served(application: Any, **options: Any) -> AsyncIterator[str]:
-    """Serve an ASGI application on a free port of loopback; give its address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=1, **options)
-        server = uvicorn.Server(config)
-        running = asyncio.create_task(server.serve(sockets=[listener]))
-        with anyio.fail_after(10):
-            while not server.started:  # noqa: ASYNC110  (uvicorn tells nobody)
-                await anyio.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            await running
 
 
 def names(settings: Any, origin: str) -> None:

@@ -23,8 +23,9 @@ from mcpapp.doctor.edge_pages import check_web_pages
 from mcpapp.doctor.edge_paths import check_paths, check_user_agents
 from mcpapp.doctor.edge_streams import check_streams
 from mcpapp.doctor.report import Finding, Level, Report
-from tests.mcpapp.doctor.edge_site import Proxy, Reply, Request, examine, proxied_site, resolving, served, wrong
+from tests.mcpapp.doctor.edge_site import Proxy, Reply, Request, examine, proxied_site, resolving, wrong
 from tests.mcpapp.helpers import make_token
+from tests.mcpapp.over_http import served
 
 pytestmark = pytest.mark.anyio
 Site = tuple[Proxy, str]

@@ -16,8 +16,8 @@ from django.core import signing
 
 from mcpapp import edge_mirror, fast_path
 from mcpapp.edge_mirror import HEADER, Kind, Question, Seen, acknowledges, ask, read
-from tests.mcpapp.doctor.edge_site import served
 from tests.mcpapp.helpers import send
+from tests.mcpapp.over_http import served
 
 pytestmark = pytest.mark.anyio
 PATHS = ("/star", "/star/", "/", "/o/token/", "/.well-known/oauth-protected-resource/star", "/nowhere")

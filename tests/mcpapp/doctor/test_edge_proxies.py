@@ -25,8 +25,9 @@ from mcpapp.doctor.edge_streams import check_streams
 from mcpapp.doctor.proxies import FIXES, fix
 from mcpapp.doctor.report import Finding, Level
 from tests.conftest import free_port
-from tests.mcpapp.doctor.edge_site import examine, names, served, wrong
+from tests.mcpapp.doctor.edge_site import examine, names, wrong
 from tests.mcpapp.doctor.test_edge_tls import Certificates
+from tests.mcpapp.over_http import served
 
 pytestmark = pytest.mark.anyio
 NGINX, CADDY = shutil.which("nginx") or "", shutil.which("caddy") or ""
@@ -211,8 +212,24 @@ FAULTS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
 @asynccontextmanager
 async def behind_nginx(folder: Path, port: int, lines: str) -> AsyncIterator[None]:
     """Run nginx with the lines of its server."""
-    conf = nginx_conf(folder, port, lines)
-    process = await asyncio.create_subprocess_exec(NGINX, "-e", "stderr", "-c", conf, stderr=asyncio.subprocess.PIPE)
+    async with running(port, NGINX, "-e", "stderr", "-c", nginx_conf(folder, port, lines)):
+        yield
+
+
+@asynccontextmanager
+async def behind_caddy(folder: Path, port: int, lines: str) -> AsyncIterator[None]:
+    """Run Caddy with the lines of its site."""
+    path = folder / "Caddyfile"
+    path.write_text(f"{{\n    admin off\n    auto_https off\n}}\nhttp://127.0.0.1:{port} {{\n{lines}\n}}\n")
+    home = {"HOME": str(folder), "PATH": os.environ["PATH"]}
+    async with running(port, CADDY, "run", "--adapter", "caddyfile", "--config", path, env=home):
+        yield
+
+
+@asynccontextmanager
+async def running(port: int, *command: str | Path, env: dict[str, str] | None = None) -> AsyncIterator[None]:
+    """Run a program until its port is open, and then for as long as it is asked."""
+    process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE, env=env)
     try:
         while True:
             assert process.returncode is None, (await process.stderr.read()).decode() if process.stderr else ""
@@ -265,3 +282,33 @@ def test_each_fault_of_nginx_that_a_proxy_on_loopback_can_have_is_tried() -> Non
     # It passes the chunks of uvicorn on as they come unless it compresses them, whatever proxy_buffering says.
     others = {"buffering", "forwarded", "forged", "redirect", "cache", "certificate", "http2", "ipv6"}
     assert {name for name, _, _ in FAULTS.values()} | others == set(FIXES)
+
+
+@pytest.mark.parametrize(
+    ("behind", "lines"),
+    [
+        pytest.param(behind_nginx, FIXES["buffering"].nginx, marks=needs_nginx, id="nginx"),
+        pytest.param(behind_caddy, FIXES["buffering"].caddy, marks=needs_caddy, id="Caddy"),
+        pytest.param(
+            behind_caddy, FIXES["slash"].caddy + "\nreverse_proxy 127.0.0.1:8000", marks=needs_caddy, id="slash"
+        ),
+        pytest.param(behind_caddy, FIXES["compression"].caddy, marks=needs_caddy, id="compression"),
+    ],
+)
+async def test_behind_a_proxy_with_these_lines_nothing_is_wrong(
+    settings: Any, monkeypatch: Any, tmp_path: Path, transactional_db: None, behind: Any, lines: str
+) -> None:
+    import config.asgi
+    from mcpapp.asgi import ResourceServer
+
+    port = free_port()
+    names(settings, f"http://127.0.0.1:{port}")
+    monkeypatch.setattr(config.asgi, "resource_server", ResourceServer())
+    async with (
+        served(config.asgi.application, lifespan="on") as site,
+        behind(tmp_path, port, lines.replace("127.0.0.1:8000", site.removeprefix("http://"))),
+    ):
+        report = await examine(f"http://127.0.0.1:{port}/star")
+    await sync_to_async(connections.close_all)()
+    assert wrong(report) == {}, report.as_text()
+    assert {one.check for one in report.findings} >= {"edge.stream", "edge.host", "edge.cors", "edge.upstream-http"}

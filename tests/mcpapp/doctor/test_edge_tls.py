@@ -26,7 +26,8 @@ from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.way import examine as walk
 from mcpapp.doctor.web import Web
-from tests.mcpapp.doctor.edge_site import Proxy, Reply, examine, proxied_site, resolving, served, wrong
+from tests.mcpapp.doctor.edge_site import Proxy, Reply, examine, proxied_site, resolving, wrong
+from tests.mcpapp.over_http import served
 
 pytestmark = pytest.mark.anyio
 HOST = "star.test"
