@@ -71,10 +71,10 @@ async def measure_refusals(tokens: list[str], rounds: int, rate: int) -> None:
     reads: dict[str, int] = dict.fromkeys(kinds, 0)
     count = 1000
     async with our_server() as application:
-        cache = application._verifier._cache
+        cache = application.verifier._cache
         counted = counted_reads()
         for token in kept:
-            await application._verifier.verify(token, site.RESOURCE)
+            await application.verifier.verify(token, site.RESOURCE)
         for number in range(rounds + 1):
             for name, make in kinds.items():
                 scopes = [

@@ -70,7 +70,7 @@ async def our_server() -> AsyncIterator[Any]:
     try:
         application = ResourceServer()
         async with application.running():
-            feed = application._verifier._cache.feed
+            feed = application.verifier._cache.feed
             for _ in range(200):
                 if feed is not None and feed.are_known():
                     break
@@ -93,7 +93,7 @@ async def measure_calls(token: str, rounds: int, count: int) -> CallFigures:
     async with AsyncExitStack() as stack:
         plain = await stack.enter_async_context(plain_sdk())
         application = await stack.enter_async_context(our_server())
-        verifier = application._verifier
+        verifier = application.verifier
         identity = await verifier.verify(token, site.RESOURCE)
 
         async def constant(*_: Any) -> Any:

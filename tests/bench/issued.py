@@ -43,7 +43,7 @@ async def measure_issued(token: str, rounds: int, count: int) -> None:
     issued = key.sign({**claims, "exp": int(time.time()) + 3600})
     figures: dict[tuple[str, str], list[float]] = {(era, name): [] for era in ERAS for name in (OURS, ISSUED, NEW)}
     async with our_server() as application:
-        cache = application._verifier._cache
+        cache = application.verifier._cache
         for number in range(rounds + 1):
             for era in ERAS:
                 own, theirs = Call(era, token), Call(era, issued)

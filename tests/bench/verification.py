@@ -26,7 +26,7 @@ async def measure_crowd(token: str) -> None:
     """Print how many lookups 50 calls make that come at once with a token that is not kept."""
     async with our_server() as application:
         reads = flood.counted_reads()
-        application._verifier._cache.forget(None)
+        application.verifier._cache.forget(None)
         before = reads()
         await asyncio.gather(*(Call(ERAS[0], token).send(application) for _ in range(50)))
         print(f"\n50 calls at once with one token that was not kept: {reads() - before} lookup  (goal: 1)")

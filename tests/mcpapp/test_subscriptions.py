@@ -141,7 +141,7 @@ async def test_a_permission_that_is_taken_away_counts_at_once(
     await alice.user_permissions.aadd(permission)
     server = ResourceServer()
     async with server.running(), asyncio.timeout(PATIENCE_SECONDS):
-        while server._verifier.kept(alices, RESOURCE) is None:  # only then it is one identity all the time
+        while server.verifier.kept(alices, RESOURCE) is None:  # only then it is one identity all the time
             async with listening(server, alices):
                 pass
         async with listening(server, alices, ["user://all"]) as stream:
@@ -275,7 +275,7 @@ async def test_nothing_is_delivered_after(
         assert await stream.heard() == TOOLS
         await sync_to_async(ENDINGS[name])(alice)
         async with asyncio.timeout(PATIENCE_SECONDS):  # PostgreSQL tells of it on another connection, a moment later
-            while server._verifier.kept(alices, RESOURCE) is not None:  # noqa: ASYNC110  (nobody tells)
+            while server.verifier.kept(alices, RESOURCE) is not None:  # noqa: ASYNC110  (nobody tells)
                 await asyncio.sleep(0.001)
         await events.atools_changed()
         assert await stream.heard() == "ended"
