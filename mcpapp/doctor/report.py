@@ -12,6 +12,7 @@ from typing import Any
 
 from mcpapp.client.visible import as_json as safe_json
 from mcpapp.client.visible import one_line, visible
+from mcpapp.doctor.clients import PROFILES
 from mcpapp.doctor.secrecy import Secrets
 
 FORMAT = 1
@@ -176,7 +177,8 @@ def _told(finding: Finding, paint: Callable[[Level, str], str], *, is_known: boo
     if finding.why:
         yield f"      Why: {finding.why}"
     if finding.matters_to:
-        yield f"      Matters to: {', '.join(finding.matters_to)}."
+        everyone = {profile.title for profile in PROFILES.values()} <= set(finding.matters_to)
+        yield f"      Matters to: {'every client' if everyone else ', '.join(finding.matters_to)}."
     if finding.fix and is_known:
         yield "      Fix: the same as above."
     elif finding.fix:
