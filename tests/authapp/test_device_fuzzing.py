@@ -36,7 +36,7 @@ from tests.authapp.test_fuzzing import (
 from tests.devices import DEVICE_CODE, ENDPOINT, ask, decide, device_client
 from tests.oauth import HOST, RESOURCE, browser
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(max(120, REQUESTS // 20))]
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(max(300, REQUESTS // 20))]
 FAR = "2100-01-01T00:00:00Z"  # a long run outlives ten minutes
 
 

@@ -40,7 +40,7 @@ from tests.devices import DEVICE_CODE
 from tests.oauth import CALLBACK, HOST, ISSUER, PKCE, RESOURCE, authorize, browser, connected, registered
 
 REQUESTS = int(os.environ.get("FUZZ_REQUESTS", "1500"))
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(max(120, REQUESTS // 20))]
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(max(300, REQUESTS // 20))]
 
 WEB_CALLBACK = "https://app.example/oauth/cb?tenant=1"
 CURSOR = "cursor://anysphere.cursor-mcp/oauth/callback"

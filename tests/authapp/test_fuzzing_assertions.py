@@ -29,7 +29,7 @@ from tests.authapp.test_fuzzing import (
 from tests.keys import JWT_BEARER, Key, claims, encode
 from tests.oauth import HOST, ISSUER, registered
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(180)]
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(300)]
 
 KEY, OTHER = Key("ES256"), Key("ES256")
 PATHS = {

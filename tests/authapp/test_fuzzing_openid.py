@@ -30,7 +30,7 @@ from tests.authapp.test_fuzzing import (
 from tests.oauth import CALLBACK, HOST, PKCE, RESOURCE, browser, registered
 from tests.openid import signed_in
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(max(120, REQUESTS // 20))]
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(max(300, REQUESTS // 20))]
 
 BACK = f"{CALLBACK}?bye=1"  # which the rules of the other file know as registered
 

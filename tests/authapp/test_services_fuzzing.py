@@ -26,7 +26,7 @@ from tests.authapp.test_fuzzing import (
 )
 from tests.oauth import CALLBACK
 
-pytestmark = [pytest.mark.django_db, pytest.mark.timeout(max(120, REQUESTS // 20))]
+pytestmark = [pytest.mark.django_db, pytest.mark.timeout(max(300, REQUESTS // 20))]
 
 
 def known(client: Application, kind: str) -> SimpleNamespace:
