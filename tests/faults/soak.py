@@ -146,12 +146,12 @@ class Site:
             server.stop()
 
     def remove(self) -> None:
-        with suppress(Exception):
-            self._program.close()
+        self._program.kill()
         for number in range(len(self.servers)):
             self.kill(number)
         if self.redis is not None:
             self.redis.kill()
+            self.redis.wait()
         self.postgresql.remove()
 
 
@@ -319,10 +319,10 @@ class Trouble:
             self._replace_workers,
         ]
 
-    def go_on(self, seconds: float, pause: float) -> None:
-        """Make trouble until the time is over, and let the last be over too."""
+    def go_on(self, seconds: float, pause: float, least: int = 0) -> None:
+        """Make trouble until the time is over and there were so many, and let the last be over too."""
         until, number = time.monotonic() + seconds, 0
-        while time.monotonic() < until:
+        while time.monotonic() < until or number < least:
             time.sleep(pause)
             self.kinds[number % len(self.kinds)]()
             number += 1
@@ -395,7 +395,7 @@ def audit(site: Site, findings: Findings) -> None:
             findings.tell(f"no row of call {call} at server {server}")
 
 
-def soak(seconds: float, pause: float) -> Findings:
+def soak(seconds: float, pause: float, least: int = 0) -> Findings:
     """Run it all; return what was found."""
     findings = Findings()
     folder = Path(tempfile.mkdtemp(prefix="star-soak-"))
@@ -403,7 +403,7 @@ def soak(seconds: float, pause: float) -> Findings:
     try:
         load = Load(site, findings)
         load.start()
-        Trouble(site, findings).go_on(seconds, pause)
+        Trouble(site, findings).go_on(seconds, pause, least)
         load.stop()
         site.stop()
         audit(site, findings)

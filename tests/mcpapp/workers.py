@@ -62,6 +62,10 @@ class Program:
     def close(self) -> None:
         self._process.communicate(timeout=PATIENCE_SECONDS)
 
+    def kill(self) -> None:
+        self._process.kill()
+        self._process.communicate()
+
 
 class Workers:
     """Separate server processes, each on a port of its own; all of them are the resource of the first."""
