@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from mcpapp import edge_mirror
 from mcpapp.doctor.checks.check import CHATGPT, CLAUDE
 from mcpapp.doctor.proxies import fix as proxy_fix
+from mcpapp.doctor.reading import is_loopback
 from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.web import Answer, Unreachable, Web
@@ -47,7 +48,7 @@ class Edge:
         self.target = target
         self.report = report
         self.step = "Edge"
-        self.issuer = _web_address(target.issuer)
+        self.issuer = self._issuer(target.issuer)
         self.has_mirror = False
         """Whether the site answers questions about how it sees a request."""
         self.metadata: dict[str, Any] = {}
@@ -92,13 +93,18 @@ class Edge:
         try:
             if not self.issuer:
                 servers = (await self.web.request("GET", self.prm_url)).document.get("authorization_servers")
-                self.issuer = _web_address(servers[0] if isinstance(servers, list) and servers else None)
+                self.issuer = self._issuer(servers[0] if isinstance(servers, list) and servers else None)
             issuer = urlsplit(self.issuer)
             if f"{issuer.scheme}://{issuer.netloc}" == self.target.origin:
                 path = f"/.well-known/oauth-authorization-server{issuer.path.rstrip('/')}"
                 self.metadata = (await self.web.request("GET", self.target.origin + path)).document
         except Unreachable:
             return  # the walk tells of it
+
+    def _issuer(self, named: object) -> str:
+        """Return an issuer that a server named; nothing if it would lead from elsewhere to this machine."""
+        found = _web_address(named)
+        return "" if is_loopback(found) and not is_loopback(self.target.url) else found
 
     # --- Asking -----------------------------------------------------------------------------------------------
 
