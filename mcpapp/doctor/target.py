@@ -18,8 +18,6 @@ class Target:
     issuer: str | None = None
     access_token: str | None = field(default=None, repr=False)
     """A live access token for the resource, as long as the walk has one."""
-    site_probe: str | None = None
-    """The dotted path of what can tell how the site sees a request, if it has such a thing."""
 
     def __post_init__(self) -> None:
         self.resource = self.resource or self.url
