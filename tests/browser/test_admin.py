@@ -151,7 +151,7 @@ def test_what_a_person_is_shown_is_seen_as_that_person(opened: Open, connecting:
     page = opened("/admin/authapp/connection/", signed_in="admin", bypass_csp=True, reduced_motion="reduce")
     page.locator("#result_list tbody tr th a").first.click()
     page.get_by_role("link", name="See as").click()
-    assert page.locator(".select2-selection__rendered").all_inner_texts()[0].endswith("demo")
+    assert page.locator(".select2-selection__rendered").first.inner_text().endswith("demo")
     page.get_by_label("mcp:write").uncheck()
     page.get_by_role("button", name="See as").click()
     row = page.get_by_role("row").filter(has_text="disconnect-app")
