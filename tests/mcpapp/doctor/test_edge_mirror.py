@@ -24,8 +24,9 @@ PATHS = ("/star", "/star/", "/", "/o/token/", "/.well-known/oauth-protected-reso
 
 
 def bare(response: httpx2.Response) -> tuple[int, dict[str, str], bytes]:
-    """Everything of an answer."""
-    return response.status_code, dict(response.headers), response.content
+    """Everything of an answer but the name of its request, which no two have in common."""
+    headers = {name: value for name, value in response.headers.items() if name != "x-request-id"}
+    return response.status_code, headers, response.content
 
 
 def asked(kind: Kind = Kind.FACTS) -> tuple[Question, dict[str, str]]:
