@@ -101,7 +101,8 @@ def _form(connection: Any, second: datetime) -> str:
 def _append(connection: Any, cursor: Any, name: str, rows: Sequence[Row]) -> None:
     table, columns = _quoted(connection, name, COLUMNS)
     if connection.vendor == "postgresql":
-        with cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+        # Django wraps the errors of what it passes on by name, and this is not among it.
+        with connection.wrap_database_errors, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
             for row in rows:
                 copy.write_row(row)
         return

@@ -198,3 +198,20 @@ async def test_where_no_process_can_write_the_thread_does(monkeypatch: pytest.Mo
     async with log.running():
         log.add(call())
     assert await tools() == ["fine"]
+
+
+def test_a_database_that_goes_in_the_middle_of_a_batch_is_told_as_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the batch is written later, and not dropped as one that never can be."""
+    if connections["default"].vendor != "postgresql":
+        pytest.skip("SQLite has no server that could go")
+    import psycopg
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+    with monkeypatch.context() as gone:
+        gone.setattr(psycopg.Cursor, "copy", broken)
+        with pytest.raises(OperationalError):
+            store.write(Plan.of_site(), [call()], 0.0, 0)
+    store.write(Plan.of_site(), [call()], 0.0, 0)
+    assert ToolCall.objects.count() == 1
