@@ -23,6 +23,8 @@ FORMATS = ("json", "text")
 _CERTAIN = frozenset({"timestamp", "level", "logger", "request_id", "trace_id", "span_id", "user", "client"})
 """What is made here, or was looked at where it was added (`config.log_context`)."""
 _OWN = frozenset({"timestamp", "level", "logger", "event", "exception", "stack"})
+_IN_ACCESS_LINES = frozenset({"address", "method", "path", "status"})
+"""What a line for people of the access log says in its sentence."""
 
 
 def settings(level: str, form: str) -> dict[str, Any]:
@@ -90,7 +92,8 @@ def _time(_: Any, __: str, event: Event) -> Event:
 
 def _as_text(_: Any, __: str, event: Event) -> str:
     """Return a line for people: what is known of the request at its end, then the exception."""
-    told = " ".join(f"{key}={value}" for key, value in event.items() if key not in _OWN)
+    said = _OWN | _IN_ACCESS_LINES if event["logger"] == "uvicorn.access" else _OWN
+    told = " ".join(f"{key}={value}" for key, value in event.items() if key not in said)
     first = f"{event['timestamp']} {str(event['level']).upper()} {event['logger']}: {event['event']}"
     lines = [f"{first} [{told}]" if told else first, event.get("stack"), event.get("exception")]
     return "\n".join(str(line) for line in lines if line)
