@@ -24,6 +24,7 @@ from typing import Any
 from tests.bench import (
     console_client,
     field,
+    gate,
     in_process,
     lifetime,
     lookups,
@@ -38,7 +39,6 @@ from tests.bench.peers import Peers, default_cache
 from tests.bench.processes import ROOT, require_proc
 
 PARTS = ("calls", "http", "lifetime", "lookups", "exchanges", "console")
-GATE_ROUNDS = 9
 
 
 def parser() -> argparse.ArgumentParser:
@@ -62,13 +62,7 @@ def parser() -> argparse.ArgumentParser:
     add("--memory-calls", type=int, default=100_000, help="or over so many (%(default)s)")
     add("--docs", type=Path, default=ROOT / "docs", metavar="DIR", help="where performance.md is that is written into")
     add("--no-write", action="store_true", help="print the report only")
-    gate = whole.add_argument_group("gate", "For CI: only calls in process, exit code 1 if a ratio is too bad.")
-    gate.add_argument("--gate", action="store_true")
-    # One and the same code gave 0.58 to 0.65 while other things ran: verifying is system calls, which suffer most.
-    gate.add_argument("--least-kept", type=float, default=0.5, help="kept token : no authentication (%(default)s)")
-    gate.add_argument("--least-new", type=float, default=2.5, help="kept token : plain SDK, new era (%(default)s)")
-    gate.add_argument("--least-older", type=float, default=5.0, help="the same, older era (%(default)s)")
-    gate.add_argument("--most-lookup", type=float, default=3.0, help="what a lookup adds, in calls (%(default)s)")
+    gate.add_options(whole)
     return whole
 
 
@@ -80,22 +74,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         with site.own_site(os.environ.get("DATABASE_URL", "")) as folder:
-            return gate(options) if options.gate else measure(options, folder, list(arguments or sys.argv[1:]))
+            return (
+                gate.pass_or_fail(options)
+                if options.gate
+                else measure(options, folder, list(arguments or sys.argv[1:]))
+            )
     except KeyboardInterrupt:
         site.progress("interrupted: nothing was written")
         return 130
-
-
-def gate(options: argparse.Namespace) -> int:
-    """Return 1 if calls in process cost too much beside the plain SDK's, and say so."""
-    token = site.make_tokens(1)[0]
-    figures = in_process.run(in_process.measure_calls(token, options.rounds or GATE_ROUNDS, options.count))
-    in_process.tell(figures)
-    least = {"kept": options.least_kept, field.NEW: options.least_new, field.OLDER: options.least_older}
-    missed = in_process.missed(figures, least, options.most_lookup)
-    for line in missed:
-        print(f"Too slow. {line}")
-    return 1 if missed else 0
 
 
 def measure(options: argparse.Namespace, folder: Path, arguments: Sequence[str]) -> int:
