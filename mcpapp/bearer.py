@@ -10,6 +10,7 @@ import re
 
 from django.contrib.auth.models import AnonymousUser
 from django.db import Error as DatabaseError
+from django.db import InterfaceError, OperationalError
 from starlette.responses import Response
 
 from mcpapp import conf
@@ -94,6 +95,8 @@ async def authenticate(
         return challenge(resource, scopes=conf.default_scopes(), error="insufficient_scope", description=description)
     except TokensUncheckable as error:
         _tell(error, resource)
+    except (OperationalError, InterfaceError) as error:  # it is away: a line each, or the log is all tracebacks
+        logger.error("An access token could not be looked up, the database did not answer: %s", error)
     except DatabaseError:
         logger.exception("An access token could not be looked up.")
     except TooManyLookups:

@@ -66,6 +66,7 @@ def rows_of(calls: Sequence[Facts], plan: Plan, clock: float, dropped: int, form
     rows: list[Row] = []
     groups: dict[Any, list[Any]] = {}
     durations: dict[Any, int] = {}
+    versions: dict[bytes, str] = {}
     second, moment = -1, ""
     for began, ended, names, name, outcome, version, request_id, request_bytes, response_bytes, arguments in calls:
         at = int((clock + began) * 1e6)
@@ -77,6 +78,8 @@ def rows_of(calls: Sequence[Facts], plan: Plan, clock: float, dropped: int, form
         if not is_known:
             tool = text(tool, 128)
         duration = int((ended - began) * 1e6)
+        if (spoken := versions.get(version)) is None:
+            spoken = versions[version] = text(version.decode("latin-1"), 16)
         rows.append(
             (
                 moment % (at % 1_000_000),
@@ -84,10 +87,12 @@ def rows_of(calls: Sequence[Facts], plan: Plan, clock: float, dropped: int, form
                 tool,
                 outcome,
                 duration,
-                min(request_bytes, _BIGGEST_INTEGER),
-                min(response_bytes, _BIGGEST_INTEGER),
-                text(version.decode("latin-1"), 16),
-                _id(request_id),
+                request_bytes if request_bytes < _BIGGEST_INTEGER else _BIGGEST_INTEGER,
+                response_bytes if response_bytes < _BIGGEST_INTEGER else _BIGGEST_INTEGER,
+                spoken,
+                str(request_id)
+                if type(request_id) is int and -_BIGGEST_ID < request_id < _BIGGEST_ID
+                else _id(request_id),
                 kept(arguments, plan.policy(tool), secret=secret) if arguments else "",
             )
         )

@@ -21,6 +21,7 @@ VENDORS = frozenset({"postgresql", "sqlite"})
 
 _ROWS = 64
 """How many rows of SQLite are one statement: 999 values are what all versions of it take."""
+_LINE = "\t".join(["%s"] * len(COLUMNS)) + "\n"
 _LATER = (
     "CASE WHEN excluded.last_call_at > {table}.last_call_at THEN excluded.last_call_at ELSE {table}.last_call_at END"
 )
@@ -103,6 +104,9 @@ def _append(connection: Any, cursor: Any, name: str, rows: Sequence[Row]) -> Non
     if connection.vendor == "postgresql":
         # Django wraps the errors of what it passes on by name, and this is not among it.
         with connection.wrap_database_errors, cursor.copy(f"COPY {table} ({columns}) FROM STDIN") as copy:
+            if (text := _plain_text(rows)) is not None:
+                copy.write(text)
+                return
             for row in rows:
                 copy.write_row(row)
         return
@@ -112,6 +116,14 @@ def _append(connection: Any, cursor: Any, name: str, rows: Sequence[Row]) -> Non
         for start in range(0, len(rows), _ROWS):
             some = rows[start : start + _ROWS]
             connection.connection.execute(_insert(table, columns, len(some)), [*chain.from_iterable(some)])
+
+
+def _plain_text(rows: Sequence[Row]) -> str | None:
+    """Return rows as COPY takes them, made in half the time, if nothing in them is to be escaped, as in nearly all."""
+    text = "".join([_LINE % row for row in rows])
+    tabs, lines = len(rows) * (len(COLUMNS) - 1), len(rows)
+    is_plain = text.count("\t") == tabs and text.count("\n") == lines and "\\" not in text and "\r" not in text
+    return text if is_plain else None
 
 
 @lru_cache(maxsize=_ROWS)

@@ -27,7 +27,7 @@ from mcpapp.call_log.rows import Facts
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 0.5
-BATCH = 2000
+BATCH = 4000
 """Calls that are written in one transaction, at most."""
 BUSY = 200
 """Calls in a batch from which on a process of its own writes them: Python runs in one thread at a time, and each time

@@ -91,7 +91,7 @@ async def test_options_without_a_preflight_says_what_is_allowed(endpoint: httpx2
 
 
 async def test_a_database_that_is_away_is_503_and_not_a_bad_token(
-    endpoint: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+    endpoint: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def away(token: str) -> None:
         raise OperationalError("the database is away")
@@ -102,6 +102,9 @@ async def test_a_database_that_is_away_is_503_and_not_a_bad_token(
     assert response.headers["retry-after"] == "5"
     assert response.headers["cache-control"] == "no-store"
     assert "www-authenticate" not in response.headers, "signing in again would not help"
+    [told] = [record for record in caplog.records if record.name == "mcpapp.bearer"]
+    assert told.getMessage().endswith("did not answer: the database is away")
+    assert told.exc_info is None, "an outage is a line for each call, not a traceback"
 
 
 async def test_every_refusal_is_kept_out_of_caches(endpoint: httpx2.AsyncClient, alice: Any) -> None:

@@ -126,10 +126,18 @@ class Terminal:
 def running(module: str, *arguments: str, log: Path) -> Iterator[int]:
     """Run a server, `python -m module PORT …`, until the end; the value is its port."""
     port = free_port()
+    with serving(port, [sys.executable, "-m", module, str(port), *arguments], log):
+        yield port
+
+
+@contextlib.contextmanager
+def serving(port: int, command: list[str], log: Path, **environment: str) -> Iterator[None]:
+    """Run a command that serves a port, until the end."""
     with log.open("ab") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", module, str(port), *arguments],
+            command,
             cwd=ROOT,
+            env=os.environ | environment,
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
@@ -143,7 +151,7 @@ def running(module: str, *arguments: str, log: Path) -> Iterator[int]:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             time.sleep(0.05)
-        yield port
+        yield
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

@@ -89,6 +89,16 @@ async def test_a_busy_worker_has_its_calls_written_and_ends_the_process_with_its
     assert await tools() == ["one", "two"]
 
 
+@pytest.mark.parametrize("odd", ["a\tb", "a\nb", "a\rb", "a\\b", "\\N", "\\.", "\\", "a\t", "%s", "é\U0001f600", ""])
+async def test_what_a_client_makes_up_is_in_the_row_as_it_was(odd: str) -> None:
+    """Rows are handed to PostgreSQL as text, in which some characters mean something."""
+    names = ("1", f"p{odd}", "client", f"c{odd}", "2")
+    facts = [(1.0, 1.5, names, f"t{odd}", "ok", b"2026-07-28", f"i{odd}", 10, 20, None), call()]
+    await sync_to_async(store.write)(Plan.of_site(), facts, time.time() - 1)
+    kept = ToolCall.objects.order_by("id").values_list("username", "client_name", "tool", "request_id")
+    assert [row async for row in kept] == [(f"p{odd}", f"c{odd}", f"t{odd}", f"i{odd}"), ("", "", "fine", "1")]
+
+
 async def test_a_worker_that_is_not_busy_starts_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(_: Plan) -> None:
         raise AssertionError("started")

@@ -11,8 +11,9 @@ from mcpapp.doctor.report import Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.way import examine
 from mcpapp.doctor.web import Web
+from tests.clients.desk import free_port, installed, node
 from tests.mcpapp.doctor.conftest import TRUST, Clinic, without_edge, wrong
-from tests.star.shell import running
+from tests.star.shell import running, serving
 
 pytestmark = pytest.mark.live
 
@@ -79,6 +80,20 @@ async def test_the_server_of_fastmcp(tmp_path: Path) -> None:
         "Gemini CLI": "authorization",
         "ChatGPT": "token",
     }
+
+
+TYPESCRIPT_EXAMPLE = "@modelcontextprotocol/sdk/dist/esm/examples/server/simpleStreamableHttp.js"
+
+
+async def test_the_example_server_of_the_typescript_sdk(tmp_path: Path) -> None:
+    """Its own example, as it comes."""
+    port, issuer = free_port(), free_port()
+    command = [node(), installed(TYPESCRIPT_EXAMPLE), "--oauth", "--oauth-strict"]
+    with serving(port, command, tmp_path / "log", MCP_PORT=str(port), MCP_AUTH_PORT=str(issuer)):
+        report = await examined(f"http://localhost:{port}/mcp")
+    print(report.as_text())
+    print({client: step for client, step in report.clients.items() if step})
+    assert set(wrong(report)) == {}
 
 
 async def test_without_access_the_walk_ends_at_the_sign_in_and_says_so(clinic: Clinic) -> None:
