@@ -79,7 +79,7 @@ async def authorize(walk: Walk, client: Client, redirect_uri: str = "", *, check
     except Unreachable as error:
         walk.wrong("authorization.unreachable", f"{error}.", client.profile.title)
         return None
-    return _code(walk, request, location) if location else None
+    return _code(walk, request, location, check or "authorization.error-returned") if location else None
 
 
 async def _passed(walk: Walk, request: Request, browser: Browser, refusal: str) -> str:
@@ -159,8 +159,8 @@ def _blocked(page: Page, location: str) -> str:
     return f"form-action of the page does not allow {parts.scheme}://{parts.netloc}."
 
 
-def _code(walk: Walk, request: Request, location: str) -> Code | None:
-    """Judge the authorization response as the client does."""
+def _code(walk: Walk, request: Request, location: str, refusal: str) -> Code | None:
+    """Judge the authorization response as the client does; `refusal` is what an error in it is about."""
     title = request.client.profile.title
     returned = query_of(location)
     code = returned.get("code", "")
@@ -170,7 +170,7 @@ def _code(walk: Walk, request: Request, location: str) -> Code | None:
     _judge_issuer(walk, returned.get("iss", ""), title)
     if error := returned.get("error"):
         said = f"{error} ({returned['error_description']})" if returned.get("error_description") else error
-        walk.wrong("authorization.error-returned", f"The client is sent back with {said}.", title)
+        walk.wrong(refusal, f"The client is sent back with {said}.", title)
         return None
     walk.judge("authorization.error-returned", "" if code else "The client is sent back without a code.", title)
     if not code:

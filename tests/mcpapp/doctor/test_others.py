@@ -86,14 +86,38 @@ TYPESCRIPT_EXAMPLE = "@modelcontextprotocol/sdk/dist/esm/examples/server/simpleS
 
 
 async def test_the_example_server_of_the_typescript_sdk(tmp_path: Path) -> None:
-    """Its own example, as it comes."""
+    """Its own example, as it comes: it knows no refresh tokens, and answers 500 to a token that it does not know.
+
+    That it wants the secret which a client of the MCP Python SDK was given, and does not send where no method was told,
+    is how a login with that SDK ends there.
+    """
     port, issuer = free_port(), free_port()
     command = [node(), installed(TYPESCRIPT_EXAMPLE), "--oauth", "--oauth-strict"]
     with serving(port, command, tmp_path / "log", MCP_PORT=str(port), MCP_AUTH_PORT=str(issuer)):
         report = await examined(f"http://localhost:{port}/mcp")
-    print(report.as_text())
-    print({client: step for client, step in report.clients.items() if step})
-    assert set(wrong(report)) == {}
+    found = wrong(report)
+    assert set(found) == {
+        "challenge.no-scope",
+        "discovery.iss-not-announced",
+        "authorization.nobody-asked",
+        "authorization.iss-missing",
+        "authorization.port-not-free",
+        "token.no-refresh-token",
+        "token.refused",
+        "token.invalid-client-status",
+        "call.modern-era-missing",
+        "call.spoiled-token",
+    }
+    assert "Unregistered redirect_uri" in found["authorization.port-not-free"].saw
+    assert found["token.refused"].saw.endswith("answers 400, invalid_client (Client secret is required).")
+    assert found["token.refused"].matters_to == ("MCP Python SDK", "fastmcp")
+    assert "500, server_error" in found["call.spoiled-token"].saw
+    assert {client: step for client, step in report.clients.items() if step != "refresh"} == {
+        "Gemini CLI": "authorization",
+        "MCP Python SDK": "token",
+        "fastmcp": "token",
+    }
+    assert passed(report) >= {"discovery.resource-not-equal", "token.pkce-not-checked", "call.list-failed"}
 
 
 async def test_without_access_the_walk_ends_at_the_sign_in_and_says_so(clinic: Clinic) -> None:
