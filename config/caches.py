@@ -7,6 +7,7 @@ wherever django-allauth counts; and to forget the limits meanwhile would let peo
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -28,6 +29,10 @@ MAXIMUM_ENTRIES = 100_000
 # library's own way is to try again for several seconds, for each command.
 _CONNECTION = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
 
+_ANSWER_SECONDS = 2 * (1.0 + 1.0)
+"""How long it may take to find out that Redis does not answer: it is asked twice."""
+
+_turn = threading.Lock()
 _away_until: dict[str, float] = {}
 """By server. Django makes a cache for each thread, and what one has found out is true for all."""
 
@@ -36,7 +41,7 @@ def _either(name: str) -> Callable[..., Any]:
     """Return a method of a cache that asks Redis, or the memory while Redis is away."""
 
     def method(self: RedisOrMemory, *arguments: Any, **options: Any) -> Any:
-        if monotonic() >= _away_until.get(self.server, 0.0):
+        if self._is_worth_asking():
             try:
                 answer = getattr(super(RedisOrMemory, self), name)(*arguments, **options)
             except (RedisError, OSError) as error:
@@ -69,6 +74,18 @@ class RedisOrMemory(RedisCache):
     set_many = _either("set_many")
     delete_many = _either("delete_many")
     clear = _either("clear")
+
+    def _is_worth_asking(self) -> bool:
+        """Return whether Redis answered lately, or it is this thread's turn to find out: the others do not wait."""
+        away_until, now = _away_until.get(self.server), monotonic()
+        if away_until is None:
+            return True
+        with _turn:
+            if now < _away_until.get(self.server, 0.0):
+                return False
+            if self.server in _away_until:
+                _away_until[self.server] = now + _ANSWER_SECONDS
+            return True
 
     def _miss(self, error: Exception) -> None:
         if self.server not in _away_until:

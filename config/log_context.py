@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 from contextvars import ContextVar
 from typing import Any
 
+from django.core.exceptions import SuspiciousOperation
 from django.http import HttpRequest
 
 from config import request_ids
@@ -49,8 +50,15 @@ def _visitor() -> dict[str, Any]:
     # Where AuthenticationMiddleware keeps who it found; asking `request.user` might be a query.
     user = vars(request).get("_cached_user")
     # Anybody may send anything as a client's identifier: a token in the wrong place, or lines that it would forge.
-    client = "".join(character for character in request.GET.get("client_id", "")[:255] if character.isprintable())
+    client = "".join(character for character in _client_id(request)[:255] if character.isprintable())
     return {"user": "" if user is None or user.pk is None else str(user.pk), "client": masked(client)}
+
+
+def _client_id(request: HttpRequest) -> str:
+    try:
+        return str(request.GET.get("client_id", ""))
+    except SuspiciousOperation:  # more parameters than Django reads: that is what the line is about
+        return ""
 
 
 def _access(record: Any, arguments: Any) -> dict[str, Any]:

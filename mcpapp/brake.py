@@ -16,8 +16,9 @@ FREE_PER_SECOND = 1000
 """So many refusals in a second are answered at once: clients whose tokens have just expired, and more than those."""
 
 DELAY_SECONDS = 1.0
-MAXIMUM_WAITING = 2000
-"""So many answers wait at most; the rest are given at once, for those who wait take memory."""
+MAXIMUM_WAITING = 400
+"""So many answers wait at most, the rest are given at once: each is one of the 2000 that `manage.py serve` lets be under
+way, and honest requests need theirs."""
 
 
 class InThisSecond:

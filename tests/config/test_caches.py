@@ -5,7 +5,9 @@ from __future__ import annotations
 import shutil
 import signal
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
@@ -111,6 +113,27 @@ def test_one_that_hangs_is_waited_for_once(
         assert RedisOrMemory(redis_server.url, {}).get("a", "none") == "none", "another thread's"
     assert asked == ["redis"]
     assert cache.add("a", 1)
+
+
+def test_while_one_thread_finds_out_whether_redis_is_back_no_other_waits(
+    cache: RedisOrMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, released = [threading.Event() for _ in range(2)], threading.Event()
+
+    def hangs(*_: Any, **__: Any) -> Any:
+        asked[0 if not asked[0].is_set() else 1].set()
+        assert released.wait(PATIENCE_SECONDS)
+        raise redis.ConnectionError("away")
+
+    monkeypatch.setattr(caches.RedisCache, "get", hangs)
+    caches._away_until[cache.server] = 0.0  # away, and long enough ago to ask again
+    with ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(cache.get, "a", "none")
+        assert asked[0].wait(PATIENCE_SECONDS)
+        assert cache.get("a", "none") == "none"
+        assert not asked[1].is_set()
+        released.set()
+        assert asking.result(PATIENCE_SECONDS) == "none"
 
 
 @pytest.mark.live

@@ -274,6 +274,14 @@ def test_a_line_of_a_page_names_the_person_who_is_known_by_then_and_asks_no_data
     assert "client" not in one_line(), "the page is over"
 
 
+def test_a_line_about_more_parameters_than_django_reads_is_a_line_all_the_same() -> None:
+    lines = []
+    request = RequestFactory().get("/o/authorize/?" + "a=1&" * 1001)
+    told_of_in_logs(lambda _: lines.append(one_line()) or HttpResponse())(request)  # type: ignore[func-returns-value]
+    assert lines[0]["event"] == "It happened."
+    assert "client" not in lines[0]
+
+
 def test_a_line_of_the_access_log_has_its_parts() -> None:
     log = Log("json")
     arguments = ("127.0.0.1:5", "GET", "/o/token/", "1.1", 200)

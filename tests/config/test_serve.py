@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import anyio.to_thread
@@ -104,6 +104,45 @@ async def test_workers_are_replaced_while_people_use_them(new_server: Callable[[
 
     os.kill(server.process.pid, signal.SIGTERM)
     assert await anyio.to_thread.run_sync(server.process.wait, PATIENCE_SECONDS) == 0
+
+
+HANGING = """
+import time
+
+from mcpapp.registry import tool
+
+
+@tool("hangs", timeout=1)
+def hangs() -> str:
+    \"\"\"Keep a thread for longer than anybody waits.\"\"\"
+    time.sleep(3600)
+    return "never"
+"""
+
+
+def test_a_tool_that_hangs_in_a_thread_keeps_no_worker_from_being_replaced(
+    new_server: Callable[[], LiveServer], tmp_path: Path
+) -> None:
+    server = new_server()
+    (tmp_path / "hanging.py").write_text(HANGING)
+    lines = ["from config.settings import *", "MCPAPP = {**MCPAPP, 'TOOL_MODULES': ['hanging']}"]
+    (tmp_path / "site_of_the_test.py").write_text("\n".join(lines))
+    server.environment |= {"DJANGO_SETTINGS_MODULE": "site_of_the_test", "PYTHONPATH": str(tmp_path)}
+    program = Program(server.environment)
+    token = program.run(f"result = grant({server.url + '/star'!r})")["token"]
+    program.close()
+    serve(server, "--workers", "1", "--timeout-graceful-shutdown", "1")
+    until(server, "Application startup complete")
+    assert server.process is not None
+    with closing(Caller(0, server, token, "hangs")) as caller:
+        answer = caller.call()
+    assert (answer.status, '"isError":true' in answer.body) == (200, True), answer
+
+    os.kill(server.process.pid, signal.SIGHUP)
+    until(server, r"Not over \d+ s after the last request, so the process ends without: .*'mcp-call")
+    os.kill(server.process.pid, signal.SIGTERM)  # its successor has no such thread
+    assert server.process.wait(PATIENCE_SECONDS) == 0
+    assert server.log.read_text().count("Not over") == 1
 
 
 def until_ready(server: LiveServer) -> bool:

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,27 @@ def pod_specs(document: Any) -> list[Any]:
         return []
     found = [document] if "containers" in document else []
     return found + [pod for value in document.values() for pod in pod_specs(value)]
+
+
+def test_the_address_that_the_site_believes_is_the_proxys_and_no_other_container_gets_it() -> None:
+    """Whoever starts first takes the first free address, and the proxy starts last."""
+    services, [pool] = compose()["services"], compose()["networks"]["front"]["ipam"]["config"]
+    believed = compose()["x-site"]["environment"]["FORWARDED_ALLOW_IPS"]
+    assert services["proxy"]["networks"]["front"]["ipv4_address"] == believed
+    assert ip_address(believed) in ip_network(pool["subnet"])
+    assert ip_address(believed) not in ip_network(pool["ip_range"])
+
+
+def test_the_site_in_containers_takes_every_variable_of_its_file() -> None:
+    assert compose()["x-site"]["env_file"] == ["star.env"]
+
+
+def test_in_kubernetes_the_ingress_controller_alone_reaches_the_site() -> None:
+    [policy] = [one for one in documents(DEPLOY / "kubernetes" / "star.yaml") if one["kind"] == "NetworkPolicy"]
+    [deployment] = [one for one in documents(DEPLOY / "kubernetes" / "star.yaml") if one["kind"] == "Deployment"]
+    assert policy["spec"]["podSelector"] == deployment["spec"]["selector"]
+    assert policy["spec"]["policyTypes"] == ["Ingress"]
+    assert [list(source) for rule in policy["spec"]["ingress"] for source in rule["from"]] == [["namespaceSelector"]]
 
 
 def test_probes_ask_what_is_answered() -> None:

@@ -6,11 +6,12 @@ import sys
 from argparse import ArgumentParser
 from typing import Any
 
-import uvicorn
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
+
+from config.ending import WorkerConfig
 
 READY_SECONDS = 30
 """How long a new worker may take until it serves: uvicorn's 5 s are short for one that starts beside a full load.
@@ -69,7 +70,7 @@ class Command(BaseCommand):
                 raise CommandError(f"--{name.replace('_', '-')} must be at least 1.")
         _raise_open_files()
         module, _, attribute = settings.ASGI_APPLICATION.rpartition(".")
-        config = uvicorn.Config(
+        config = WorkerConfig(
             f"{module}:{attribute}",
             host=options["host"],
             port=options["port"],
