@@ -17,8 +17,8 @@ FREE_PER_SECOND = 1000
 
 DELAY_SECONDS = 1.0
 MAXIMUM_WAITING = 400
-"""So many answers wait at most, the rest are given at once: each is one of the 2000 that `manage.py serve` lets be under
-way, and honest requests need theirs."""
+"""So many answers wait at most, the rest are given at once: each is one of the 2000 that `manage.py serve` lets be
+under way, and honest requests need theirs."""
 
 
 class InThisSecond:

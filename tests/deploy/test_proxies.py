@@ -72,6 +72,7 @@ class Proxy:
                 "listen [::]:443 ssl;": f"listen 127.0.0.1:{self.tls_port} ssl;",
                 "server 127.0.0.1:8000;": f"server {self.upstream};",
                 "/var/log/nginx/star.log": str(self.access_log),
+                "/var/log/nginx/star-error.log": str(self.folder / "error.log"),
                 "/etc/ssl/star/fullchain.pem": str(self.folder / "server.pem"),
                 "/etc/ssl/star/privkey.pem": str(self.folder / "server.pem"),
             },
@@ -258,6 +259,7 @@ def test_nginx_logs_no_query_and_redirects_to_https(proxy: Proxy) -> None:
         pytest.skip("nginx alone is told to log")
     query = {"state": "secret-state", "redirect_uri": CALLBACK}
     httpx2.get(f"{proxy.url}/o/authorize/", params=query, trust_env=False, timeout=PATIENCE_SECONDS)
+    httpx2.get(f"{proxy.url}/accounts/password/reset/key/1-secret-state/", trust_env=False, timeout=PATIENCE_SECONDS)
     plain = f"http://127.0.0.1:{proxy.redirect_port}/star?x=secret-state"
     answer = httpx2.get(plain, trust_env=False, timeout=PATIENCE_SECONDS)
     assert (answer.status_code, answer.headers["location"]) == (301, "https://star.example/star?x=secret-state")
@@ -268,7 +270,8 @@ def test_nginx_logs_no_query_and_redirects_to_https(proxy: Proxy) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     assert '"GET /o/authorize/" 4' in log
-    assert "secret-state" not in log
+    assert '"GET /accounts/password/reset/key/-" ' in log
+    assert "secret-state" not in log + (proxy.folder / "error.log").read_text()
 
 
 def test_new_requests_wait_while_the_one_process_is_replaced(
