@@ -335,6 +335,7 @@ class ResourceServer:
                     await stack.enter_async_context(self.call_log.running())
                 if conf.refusal_days():
                     await stack.enter_async_context(self.door_log.running())
+                await stack.enter_async_context(self.limits.running())
                 await stack.enter_async_context(self.verifier.listening())
                 await stack.enter_async_context(server.session_manager.run())
                 await stack.enter_async_context(server.bus.running())

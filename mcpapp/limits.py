@@ -10,7 +10,8 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 
@@ -18,6 +19,7 @@ from django.core.exceptions import ImproperlyConfigured
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
+from redis.asyncio import ConnectionPool
 from starlette.responses import Response
 from starlette.types import Scope
 
@@ -50,11 +52,25 @@ class Limits:
         """Calls that were refused, by what limit."""
         self._own = SlidingWindowCounterRateLimiter(MemoryStorage())
         self._shared: SlidingWindowCounterRateLimiter | None = None
+        self._pool: ConnectionPool | None = None
         self._away_until = 0.0
         if self.has_rates and (url := conf.rate_limit_storage()):
-            options: dict[str, Any] = {"socket_timeout": REDIS_SECONDS, "socket_connect_timeout": REDIS_SECONDS}
+            # Ours, so that its connections can be closed: the storage has no end.
+            self._pool = ConnectionPool.from_url(
+                url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, max_connections=1000
+            )
+            options: dict[str, Any] = {"connection_pool": self._pool}  # which its types leave out
             storage = RedisStorage(f"async+{url}", implementation="redispy", key_prefix="star-limits", **options)
             self._shared = SlidingWindowCounterRateLimiter(storage)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Close the connections to Redis at the end; further calls open new ones."""
+        try:
+            yield
+        finally:
+            if self._pool is not None:
+                await self._pool.disconnect()
 
     def may_refuse(self) -> bool:
         """Return whether `refused` has to be asked about a call."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
@@ -19,52 +16,12 @@ import redis
 from config import caches
 from config.caches import RedisOrMemory
 from tests.clients.person import Person
-from tests.conftest import LiveServer, free_port
+from tests.conftest import LiveServer
 from tests.mcpapp.workers import PATIENCE_SECONDS
 from tests.over_http import CALLBACK, log_in
+from tests.redis_server import RedisServer, redis_server
 
-pytestmark = pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
-
-
-class RedisServer:
-    """A Redis of the test's own."""
-
-    def __init__(self, folder: Path) -> None:
-        self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        self._folder = folder
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self) -> None:
-        options = ["--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--dir", str(self._folder)]
-        self.process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
-        deadline = monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                assert self.client().ping()
-                return
-            except redis.RedisError:
-                assert monotonic() < deadline
-                sleep(0.02)
-
-    def client(self) -> Any:
-        return redis.Redis.from_url(self.url)
-
-    def stored(self) -> list[bytes]:
-        return sorted(self.client().keys("*"))
-
-    def kill(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait(PATIENCE_SECONDS)
-
-
-@pytest.fixture
-def redis_server(tmp_path: Path) -> Iterator[RedisServer]:
-    server = RedisServer(tmp_path)
-    server.start()
-    yield server
-    server.kill()
+__all__ = ["redis_server"]
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from opentelemetry.trace import StatusCode
 
 from config.masking import MASK
 from config.tracing import WithoutSecrets
+from mcpapp.verifier import LOOKUP_SPAN
 from tests.clients.person import Person
 from tests.conftest import ROOT, LiveServer
 from tests.mcpapp.helpers import MODERN, message
@@ -58,7 +59,7 @@ def test_one_call_is_one_trace_from_the_request_to_its_sql(new_server: Callable[
     [request] = [span for span in mine.values() if span["parent_id"] == "0xb7ad6b7169203331"]
     [tool] = [span for span in mine.values() if span["name"] == "tools/call list-connected-apps"]
     statements = [span for span in mine.values() if "db.statement" in span["attributes"]]
-    [lookup] = [span for span in mine.values() if span["name"] == "look up access token"]
+    [lookup] = [span for span in mine.values() if span["name"] == LOOKUP_SPAN]
     assert lookup["parent_id"] == request["context"]["span_id"]
     assert request["kind"] == "SpanKind.SERVER"
     assert tool["parent_id"] == request["context"]["span_id"]

@@ -21,6 +21,9 @@ from tests.conftest import free_port
 from tests.mcpapp.helpers import MODERN, call, listed, make_token, message, send, serving
 from tests.mcpapp.over_http import connected, serving_over_http
 from tests.oauth import CALLBACK
+from tests.redis_server import RedisServer, redis_server
+
+__all__ = ["redis_server"]
 
 pytestmark = [pytest.mark.anyio, pytest.mark.django_db(transaction=True)]
 
@@ -177,6 +180,23 @@ async def test_where_redis_is_away_each_process_counts_itself_and_says_so_once(
     told = [record for record in caplog.records if record.name == "mcpapp.limits"]
     assert [record.levelno for record in told] == [logging.WARNING]
     assert "s3cret" not in caplog.text
+
+
+async def test_processes_count_together_in_redis_and_go_on_without_it(
+    token: str, bob: Any, settings: Any, redis_server: RedisServer
+) -> None:
+    bobs = await sync_to_async(make_token)(bob)
+    rates = {"person": "3/minute", "tools": {"expensive": "1/minute"}}
+    settings.MCPAPP = {**settings.MCPAPP, "RATE_LIMITS": rates, "RATE_LIMIT_STORAGE": redis_server.url}
+    async with serving() as one, serving() as other:
+        assert await statuses(one, token, 2) == [200, 200]
+        assert await statuses(other, token, 2) == [200, 429], "three in all, wherever they go"
+        assert await statuses(one, bobs, 1, "expensive") + await statuses(other, bobs, 1, "expensive") == [200, 429]
+        answer = await send(other, token, "tools/call", {"name": "quick", "arguments": {}})
+        assert 0 < int(answer.headers["retry-after"]) <= 60
+        assert all(b"star-limits" in key for key in redis_server.stored())
+        redis_server.kill()
+        assert await statuses(one, token, 4) == [200, 200, 200, 429], "each by itself now"
 
 
 async def test_when_redis_is_back_it_is_asked_again(monkeypatch: pytest.MonkeyPatch, limited: Any) -> None:
