@@ -13,19 +13,21 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from ipaddress import IPv6Address, ip_address
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from limits import RateLimitItem, parse
 from limits.aio.storage import MemoryStorage, RedisStorage
 from limits.aio.strategies import SlidingWindowCounterRateLimiter
-from redis.asyncio import ConnectionPool
 from starlette.responses import Response
 from starlette.types import Scope
 
 from mcpapp import conf
 from mcpapp.challenge import rpc_refusal
 from mcpapp.identity import Identity
+
+if TYPE_CHECKING:
+    from redis.asyncio import ConnectionPool
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +57,8 @@ class Limits:
         self._pool: ConnectionPool | None = None
         self._away_until = 0.0
         if self.has_rates and (url := conf.rate_limit_storage()):
+            from redis.asyncio import ConnectionPool  # a tenth of a second, for those who have a Redis
+
             # Ours, so that its connections can be closed: the storage has no end.
             self._pool = ConnectionPool.from_url(
                 url, socket_timeout=REDIS_SECONDS, socket_connect_timeout=REDIS_SECONDS, max_connections=1000
