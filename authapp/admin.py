@@ -116,11 +116,14 @@ class ApplicationAdmin(NothingSecretLookedFor, ClientColumns, ClientActions, Ser
         return [*fieldsets, *admin_links.fieldset(request, obj)]
 
     def get_readonly_fields(self, request: HttpRequest, obj: Application | None = None) -> tuple[str, ...]:
-        """Let nobody change what identifies a client, or what it said of itself."""
+        """Let nobody change what identifies a client, or what it said of itself.
+
+        Actions disable and enable: a form that was opened before one is saved after it, and would undo it.
+        """
         if obj is None:
             return ()
         kept = ("registration_source", "created", "last_authorized_at", "previous_client_secret_expires_at")
-        return ("client_id", "client_type", *kept, *REGISTERED)
+        return ("client_id", "client_type", "disabled_at", *kept, *REGISTERED)
 
     def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
         """Give a client made by hand its one grant."""

@@ -45,7 +45,8 @@ class _Of(admin.SimpleListFilter):
         except ValidationError as error:
             raise IncorrectLookupParameters from error
         self.target = self.model._default_manager.filter(pk=key).first()
-        return [(value, str(self.target or "–"))]
+        is_named = self.target is not None and may_view(request, self.model)
+        return [(value, str(self.target) if is_named else value)]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Keep those rows; of who is gone there are none."""

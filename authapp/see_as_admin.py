@@ -17,6 +17,7 @@ from django.contrib.auth import get_permission_codename, get_user_model
 from django.contrib.sessions.backends.base import SessionBase
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.db import transaction
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, QueryDict
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -35,9 +36,9 @@ _ANY_CHALLENGE = "A" * 43
 
 
 def may_see_as(request: HttpRequest) -> bool:
-    """Return whether somebody may look: who has the permission, and may view people and clients."""
+    """Return whether somebody may look: who has the permission, and may view people, clients and connections."""
     user: Any = request.user
-    models: tuple[Any, ...] = (get_user_model(), Application)
+    models: tuple[Any, ...] = (get_user_model(), Application, Connection)
     views = [f"{model._meta.app_label}.{get_permission_codename('view', model._meta)}" for model in models]
     changes = [f"{model._meta.app_label}.{get_permission_codename('change', model._meta)}" for model in models]
     sees = all(user.has_perm(view) or user.has_perm(change) for view, change in zip(views, changes, strict=True))
@@ -53,6 +54,13 @@ class _Searched(AutocompleteSelect):
         return super().optgroups(name, [one for one in value if _is_key(key, one)], attr)
 
 
+def _people(by: Any) -> QuerySet[Any]:
+    """Return whom somebody may see: only one who may do everything sees another who may."""
+    people: QuerySet[Any] = get_user_model()._default_manager.all()
+    has_superusers = any(field.name == "is_superuser" for field in get_user_model()._meta.get_fields())
+    return people.filter(is_superuser=False) if has_superusers and not getattr(by, "is_superuser", False) else people
+
+
 class SeeAsForm(forms.Form):
     """Whom to see, with which client, and what that person let it do."""
 
@@ -61,14 +69,9 @@ class SeeAsForm(forms.Form):
     scopes = forms.MultipleChoiceField(label=_("Scopes"), widget=forms.CheckboxSelectMultiple, required=False)
 
     def __init__(self, *args: Any, by: Any, admin_site: admin.AdminSite, **kwargs: Any) -> None:
-        """Offer whom `by` may see: only one who may do everything sees another who may."""
+        """Offer whom `by` may see."""
         super().__init__(*args, **kwargs)
-        people = get_user_model()._default_manager.all()
-        if not getattr(by, "is_superuser", False) and any(
-            field.name == "is_superuser" for field in get_user_model()._meta.get_fields()
-        ):
-            people = people.filter(is_superuser=False)
-        self.fields["user"].queryset = people  # type: ignore[attr-defined]
+        self.fields["user"].queryset = _people(by)  # type: ignore[attr-defined]
         self.fields["application"].queryset = Application.objects.all()  # type: ignore[attr-defined]
         scopes = get_scopes_backend().get_all_scopes().items()
         self.fields["scopes"].choices = [(name, f"{name}: {what}") for name, what in scopes]  # type: ignore[attr-defined]
@@ -133,11 +136,11 @@ def _initial(request: HttpRequest) -> dict[str, Any]:
     keys_of: dict[str, Any] = {"connection": Connection, "user": get_user_model(), "application": Application}
     asked = {name: request.GET.get(name, "") for name in keys_of}
     keys: dict[str, Any] = {name: key for name, key in asked.items() if _is_key(keys_of[name]._meta.pk, key)}
-    found = None
+    found, connections = None, Connection.objects.filter(user__in=_people(request.user))
     if "connection" in keys:
-        found = Connection.objects.filter(pk=keys["connection"]).first()
+        found = connections.filter(pk=keys["connection"]).first()
     elif "user" in keys and "application" in keys:
-        found = Connection.objects.filter(user=keys["user"], application=keys["application"]).first()
+        found = connections.filter(user=keys["user"], application=keys["application"]).first()
     if found is not None:
         return {"user": found.user_id, "application": found.application_id, "scopes": found.scopes}
     scopes = get_scopes_backend().get_default_scopes()

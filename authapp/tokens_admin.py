@@ -44,7 +44,10 @@ class LiveFilter(admin.SimpleListFilter):
 
 
 class _CredentialColumns(NothingSecretLookedFor):
-    """Columns that identify a credential without showing any of it."""
+    """Columns that identify a credential without showing any of it; who may change them may revoke, not edit."""
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        """Save nothing: Django would insert anew what was revoked since the page was read."""
 
     @admin.display(description=_("user"), ordering=f"user__{USERNAME}")
     def user_link(self, token: Any) -> str:

@@ -51,4 +51,5 @@ class RefusalAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("what to do"))
     def what_to_do(self, refusal: Refusal) -> str:
         """Say what the owner of the site can do about it."""
-        return str(_FIXES.get(Refusal.Reason(refusal.reason), "–"))
+        known = refusal.reason in Refusal.Reason.values  # a site's own lookup, or a newer release, may say another
+        return str(_FIXES.get(Refusal.Reason(refusal.reason), "–")) if known else "–"

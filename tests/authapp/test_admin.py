@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 from asgiref.sync import async_to_sync
+from bs4 import BeautifulSoup
 from django.contrib.auth import get_user_model
 from django.contrib.auth.models import Permission
 from django.test import Client
+from django.utils import timezone
 from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
 
 from authapp.models import Application, AuditEvent, Connection
@@ -151,6 +153,58 @@ def test_who_may_only_look_disables_and_revokes_nothing(alice: Any) -> None:
     application.refresh_from_db()
     assert application.disabled_at is not None
     assert not get_access_token_model().objects.filter(user=alice).exists()
+
+
+def test_a_form_that_was_opened_before_a_client_was_disabled_does_not_enable_it(
+    admin_browser: Client, alice: Any
+) -> None:
+    connected(alice)
+    application = Application.objects.get()
+    page = BeautifulSoup(
+        admin_browser.get(f"/admin/authapp/application/{application.pk}/change/").content, "html.parser"
+    )
+    form = {str(field["name"]): str(field.get("value") or field.text) for field in page.select("[name]")}
+    Application.objects.update(disabled_at=timezone.now())
+    stale = {**form, "name": "Renamed", "disabled_at_0": "", "disabled_at_1": ""}
+    assert admin_browser.post(f"/admin/authapp/application/{application.pk}/change/", stale).status_code == 302
+    application.refresh_from_db()
+    assert application.name == "Renamed"
+    assert application.disabled_at is not None
+
+
+def test_saving_the_page_of_a_token_saves_nothing(
+    admin_browser: Client, alice: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Django would insert anew what was revoked after the page had read it."""
+    connected(alice)
+    for model in (get_access_token_model(), get_refresh_token_model()):
+
+        def save(self: Any, *_: Any, **__: Any) -> None:
+            raise AssertionError("saved")
+
+        monkeypatch.setattr(model, "save", save)
+        token: Any = model.objects.filter(user=alice).latest("pk")
+        path = f"/admin/oauth2_provider/{model._meta.model_name}/{token.pk}/change/"
+        assert admin_browser.post(path, {}).status_code == 302
+
+
+def test_a_filter_names_nobody_whom_its_reader_may_not_see(alice: Any) -> None:
+    connected(alice)
+    clerk = get_user_model().objects.create_user("clerk", password="clerk-password", is_staff=True)
+    clerk.user_permissions.set(Permission.objects.filter(codename__in=["view_grant"]))
+    path = f"/admin/oauth2_provider/grant/?person={alice.pk}"
+    for may_see in (False, True):
+        response = browser(clerk).get(path)
+        assert response.status_code == 200
+        assert ("alice" in response.content.decode()) is may_see
+        clerk.user_permissions.add(Permission.objects.get(codename="view_user"))
+        clerk = get_user_model().objects.get(pk=clerk.pk)
+
+
+@pytest.mark.parametrize("path", ["authapp/auditevent/?username=%00", "mcpapp/toolcall/?client=%00"])
+def test_a_nul_in_the_query_is_a_bad_request(admin_browser: Client, path: str) -> None:
+    assert admin_browser.get(f"/admin/{path}").status_code == 400
+    assert admin_browser.get(f"/admin/{path.partition('?')[0]}").status_code == 200
 
 
 def test_deleting_a_connection_in_the_admin_ends_its_tokens(admin_browser: Client, alice: Any) -> None:

@@ -182,6 +182,8 @@ async def test_old_refusals_are_deleted_and_the_admin_shows_the_others() -> None
         assert "ALLOWED_HOSTS" in page
         assert "<b>client</b>" not in page
         assert owner.get("/admin/mcpapp/refusal/?q=203.0.113.7&reason=host").status_code == 200
+        Refusal.objects.update(reason="its-own-lookup")
+        assert owner.get("/admin/mcpapp/refusal/").status_code == 200
         staff = get_user_model().objects.create_user("staff", password="staff-password", is_staff=True)
         assert browser(staff).get("/admin/mcpapp/refusal/").status_code == 403
         Refusal.objects.update(last_at=timezone.now() - timedelta(days=31))
