@@ -178,6 +178,12 @@ def _with_toml_entry(text: str, key: str, name: str, entry: dict[str, Any]) -> s
         return str(tomlkit.dumps(document))
     except TOMLKitError as error:
         raise NotEditable(f"it is no TOML ({error}).") from error
+    except ValueError as error:  # a table within one that is written in a line
+        raise NotEditable(f"{key} is written in one line.") from error
+
+
+_OF_A_SERVER = {"headers", "http_headers", "env", "env_http_headers", "bearer_token_env_var"}
+"""Members of an entry that are for its server alone, secrets mostly."""
 
 
 def _merged(name: str, old: Any, entry: dict[str, Any]) -> dict[str, Any]:
@@ -193,6 +199,12 @@ def _merged(name: str, old: Any, entry: dict[str, Any]) -> dict[str, Any]:
     others = {"command", "url", "httpUrl"} - set(entry)
     if others & set(old):
         raise NotEditable(f"it has another server of the name {name}, which is reached in another way; use --name.")
+    was = next((old[member] for member in ("url", "httpUrl") if member in old), None)
+    origin = "/".join(str(entry.get("url", entry.get("httpUrl"))).split("/")[:3])
+    is_elsewhere = isinstance(was, str) and not f"{was}/".startswith(f"{origin}/")
+    if is_elsewhere and _OF_A_SERVER & set(old):
+        # What was meant for one host must not be sent to another.
+        raise NotEditable(f"its server {name} is at {was}, with headers or variables of its own; use --name.")
     return entry
 
 
@@ -220,7 +232,7 @@ def write(edit: Edit) -> Path | None:
             file.flush()
             os.fsync(file.fileno())
         new.chmod(mode)
-        if known is not None and known.st_uid != os.geteuid():  # root does it for somebody
+        if known is not None and hasattr(os, "geteuid") and known.st_uid != os.geteuid():  # root does it for somebody
             os.chown(new, known.st_uid, known.st_gid)
         if (path.read_bytes() if path.exists() else None) != edit.before:
             raise Failure(f"{path} was changed meanwhile.", "Nothing was written. Try again.")

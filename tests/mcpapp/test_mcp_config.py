@@ -170,6 +170,12 @@ def test_a_dry_run_shows_and_changes_nothing() -> None:
         ("codex", b"mcp_servers = 1"),
         ("codex", b'[mcp_servers.star]\ncommand = "x"'),
         ("codex", b"\xff"),
+        ("codex", b"mcp_servers = {}"),
+        ("codex", b'mcp_servers = {other = {command = "x"}}'),
+        # What was meant for one host is sent to no other.
+        ("vscode", b'{"servers": {"star": {"url": "https://old/star", "headers": {"X-Key": "secret"}}}}'),
+        ("vscode", b'{"servers": {"star": {"url": "http://[", "headers": {}}}}'),
+        ("codex", b'[mcp_servers.star]\nurl = "https://old/star"\nbearer_token_env_var = "KEY"'),
     ],
 )
 def test_a_file_that_is_not_understood_is_left_alone(client: str, content: bytes) -> None:
@@ -234,6 +240,19 @@ def test_where_it_cannot_be_written_nothing_is_changed(step: str, monkeypatch: p
             run("claude-code", "--scope", "project", "--install")
     assert Path(".mcp.json").read_text() == "{}"
     assert not list(Path().glob("*star-new"))
+
+
+def test_without_a_resource_there_is_nothing_to_tell(settings: Any) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "RESOURCES": []}
+    with pytest.raises(CommandError, match="No resource is named"):
+        run("codex")
+
+
+def test_where_users_have_no_numbers_a_file_is_changed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("os.geteuid")  # as on Windows
+    Path(".mcp.json").write_text("{}")
+    run("claude-code", "--scope", "project", "--install")
+    assert read(Path(".mcp.json"))["mcpServers"]["star"]["url"] == RESOURCE
 
 
 @pytest.mark.parametrize(

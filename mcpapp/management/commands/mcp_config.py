@@ -45,6 +45,8 @@ class Command(BaseCommand):
         client = options["client"]
         if not client:
             raise CommandError("For which client? --list names them.")
+        if not conf.resources():
+            raise CommandError("No resource is named: MCPAPP['RESOURCES'] is empty.")
         name, url = safe_name(options["name"] or conf.server_name()), conf.resources()[0]
         try:
             if options["install"]:
