@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from django.db.models import Max, Q, Sum
@@ -88,7 +88,7 @@ def dashboard(user: Any, days: int) -> Dashboard | None:
     }
     if not any(may.values()):
         return None
-    since = timezone.now() - timedelta(days=days)
+    since = _since(days)
     found = Dashboard(days)
     if may[CallCount]:
         _count_calls(found, since)
@@ -103,6 +103,14 @@ def dashboard(user: Any, days: int) -> Dashboard | None:
         sums = Refusal.objects.filter(last_at__gte=since).order_by().values("reason").annotate(all=Sum("requests"))
         found.refusals = _lines((str(names.get(row["reason"], row["reason"])), row["all"], "") for row in sums)
     return found
+
+
+def _since(days: int) -> datetime:
+    """Return when the first bar begins, so that all parts count what the bars do: 24 hours, or days of UTC."""
+    now = timezone.now().astimezone(UTC)
+    if days == 1:
+        return now.replace(minute=0, second=0, microsecond=0) - timedelta(hours=23)
+    return now.replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=days - 1)
 
 
 def _count_calls(found: Dashboard, since: datetime) -> None:
@@ -176,12 +184,11 @@ def _bars(hours: Iterable[Mapping[str, Any]], since: datetime, days: int) -> lis
     """Return a bar for each hour of a day, or for each day of more."""
     sums: dict[datetime | date, list[int]] = {}
     if days == 1:
-        start = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
         for number in range(24):
-            sums[start + timedelta(hours=number)] = [0, 0]
+            sums[since + timedelta(hours=number)] = [0, 0]
     else:
         for number in range(days):
-            sums[since.date() + timedelta(days=number + 1)] = [0, 0]
+            sums[since.date() + timedelta(days=number)] = [0, 0]
     for row in hours:
         when = row["hour"] if days == 1 else row["hour"].date()
         if when in sums:

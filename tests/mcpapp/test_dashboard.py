@@ -100,6 +100,20 @@ def test_the_figures_are_those_of_the_time_that_was_chosen(owner: Any, counts: N
     assert (day.calls, len(day.bars), month.calls, len(month.bars)) == (83, 24, 1103, 30)
 
 
+@pytest.mark.parametrize("days", [1, 7, 30])
+def test_all_that_is_counted_has_a_bar(owner: Any, days: int) -> None:
+    """A week that began in the middle of a day counted the rest of that day, of which there was no bar."""
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    CallCount.objects.bulk_create(
+        CallCount(hour=hour - timedelta(hours=hours), tool="quick", outcome="ok", calls=1, total_us=1, longest_us=1)
+        for hours in range(32 * 24)
+    )
+    found = dashboard(owner, days)
+    assert found is not None
+    assert sum(bar.fine for bar in found.bars) == found.calls
+    assert found.calls == 24 if days == 1 else (days - 1) * 24 < found.calls <= days * 24
+
+
 def durations(tool: str, calls: dict[int, int], hours: int = 0) -> None:
     hour = timezone.now().replace(minute=0, second=0, microsecond=0) - timedelta(hours=hours)
     CallDuration.objects.bulk_create(
