@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from mcpapp import edge_mirror
-from mcpapp.doctor.checks.check import CHATGPT, CLAUDE
+from mcpapp.doctor.checks.check import CHATGPT, CLAUDE, EVERYONE
 from mcpapp.doctor.proxies import fix as proxy_fix
 from mcpapp.doctor.reading import is_loopback
 from mcpapp.doctor.report import Finding, Level, Report
@@ -43,10 +43,12 @@ class Mirrored:
 class Edge:
     """One examination of one target."""
 
-    def __init__(self, web: Web, target: Target, report: Report) -> None:
+    def __init__(self, web: Web, target: Target, report: Report, titles: Collection[str] = EVERYONE) -> None:
         self.web = web
         self.target = target
         self.report = report
+        self.titles = frozenset(titles)
+        """The clients that somebody asked about."""
         self.step = "Edge"
         self.issuer = self._issuer(target.issuer)
         self.has_mirror = False
@@ -152,11 +154,17 @@ class Edge:
 
     def warning(self, check: str, saw: str, why: str, matters_to: tuple[str, ...], fix: str) -> None:
         """Tell that something is doubtful."""
-        self.report.add(self.step, Finding(check, Level.WARNING, saw, why, matters_to, fix))
+        self._wrong(Finding(check, Level.WARNING, saw, why, matters_to, fix))
 
     def error(self, check: str, saw: str, why: str, matters_to: tuple[str, ...], fix: str) -> None:
         """Tell that something is wrong."""
-        self.report.add(self.step, Finding(check, Level.ERROR, saw, why, matters_to, fix))
+        self._wrong(Finding(check, Level.ERROR, saw, why, matters_to, fix))
+
+    def _wrong(self, finding: Finding) -> None:
+        """Tell it; of a client that nobody asked about it is only a note, as in the walk."""
+        if finding.matters_to and not self.titles & set(finding.matters_to):
+            finding = replace(finding, level=Level.NOTE)
+        self.report.add(self.step, finding)
 
     def proxy_fix(self, name: str, say: str) -> str:
         """Return what to change, in a sentence and as lines for three proxies."""

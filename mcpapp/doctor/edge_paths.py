@@ -7,6 +7,7 @@ from urllib.parse import urljoin, urlsplit
 from mcpapp.doctor.checks.check import (
     CHATGPT,
     CLAUDE,
+    CODEX,
     CURSOR,
     EVERYONE,
     FASTMCP,
@@ -25,9 +26,9 @@ USER_AGENTS = {
     "openai-mcp/1.0.0": (CHATGPT,),
     "python-httpx/0.27.2": (PYTHON_SDK, FASTMCP),
     "node": (VSCODE, CURSOR, GEMINI, INSPECTOR, MCP_REMOTE),
-    "": EVERYONE,
+    "": (CODEX,),
 }
-"""Programs call themselves this, for these clients; one that says nothing may be any."""
+"""Programs call themselves this, for these clients."""
 _TO_GET = {301, 302, 303}
 
 

@@ -56,7 +56,7 @@ async def _look(walk: Walk) -> None:
             tokens = await _sign_in(walk, client)
             tokens = await _refresh(walk, client, tokens) if tokens else None
         walk.target.access_token = tokens.access_token if tokens else None
-        await check_edge(walk.web, walk.target, walk.report)
+        await check_edge(walk.web, walk.target, walk.report, walk.titles)
         if client is not None and tokens is not None:
             conversation = await begin(walk, DOCTOR, tokens.access_token)
             if conversation is not None:

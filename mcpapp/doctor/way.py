@@ -24,11 +24,13 @@ async def examine(
     """
     walk = Walk(web, target, report, profiles, site)
     if not await endpoint.ask_first(walk):
-        await check_edge(web, target, report)  # which tells what is wrong with a connection, as with its certificate
+        await check_edge(
+            web, target, report, walk.titles
+        )  # which tells what is wrong with a connection, as with its certificate
         return
     is_known = await discover(walk)  # where there is no server, it may name the URL that was meant
     if not is_known or walk.found.is_absent:
-        await check_edge(web, target, report)
+        await check_edge(web, target, report, walk.titles)
         report.clients |= {title: step for title, step in walk.stops.items() if title in walk.titles}
         return
     for profile in profiles:

@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from mcpapp.doctor.edge_frame import Edge
-from mcpapp.doctor.report import Report
+from mcpapp.doctor.report import Level, Report
 from mcpapp.doctor.target import Target
 
 
@@ -23,3 +23,13 @@ from mcpapp.doctor.target import Target
 )
 def test_an_issuer_from_elsewhere_does_not_lead_to_this_machine(url: str, issuer: str, asked: str) -> None:
     assert Edge(cast(Any, None), Target(url, issuer=issuer), Report(url)).issuer == asked
+
+
+@pytest.mark.parametrize(("asked", "level"), [("Claude", Level.NOTE), ("MCP Inspector", Level.WARNING)])
+def test_what_is_wrong_for_a_client_that_nobody_asked_about_is_a_note(asked: str, level: Level) -> None:
+    report = Report()
+    edge = Edge(cast(Any, None), Target("https://mcp.example/star"), report, {asked})
+    edge.warning("edge.cors-answer", "saw", "why", ("MCP Inspector",), "fix")
+    edge.error("edge.method-blocked", "saw", "why", ("Codex",), "fix")
+    assert [finding.level for finding in report.findings] == [level, Level.NOTE]
+    assert report.is_healthy is (level is Level.NOTE)
