@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from mcpapp import edge_mirror
 from mcpapp.doctor.checks.check import CHATGPT, CLAUDE, EVERYONE
 from mcpapp.doctor.proxies import fix as proxy_fix
-from mcpapp.doctor.reading import is_loopback
+from mcpapp.doctor.reading import may_ask
 from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.web import Answer, Unreachable, Web
@@ -104,9 +104,8 @@ class Edge:
             return  # the walk tells of it
 
     def _issuer(self, named: object) -> str:
-        """Return an issuer that a server named; nothing if it would lead from elsewhere to this machine."""
-        found = _web_address(named)
-        return "" if is_loopback(found) and not is_loopback(self.target.url) else found
+        """Return an issuer that a server named; nothing if it is none or the walk would not ask it either."""
+        return named if isinstance(named, str) and may_ask(named, self.target.url) else ""
 
     # --- Asking -----------------------------------------------------------------------------------------------
 
@@ -169,16 +168,6 @@ class Edge:
     def proxy_fix(self, name: str, say: str) -> str:
         """Return what to change, in a sentence and as lines for three proxies."""
         return proxy_fix(name, self.target.url, say)
-
-
-def _web_address(value: object) -> str:
-    """Return a URL that a server named; nothing if it is none."""
-    try:
-        parts = urlsplit(value) if isinstance(value, str) else None
-        _ = parts.port if parts else None
-    except ValueError:
-        return ""
-    return str(value) if parts and parts.scheme in ("http", "https") and parts.hostname else ""
 
 
 def is_redirect(status: int) -> bool:

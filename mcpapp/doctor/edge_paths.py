@@ -18,6 +18,7 @@ from mcpapp.doctor.checks.check import (
     VSCODE,
 )
 from mcpapp.doctor.edge_frame import PLAIN_HEADERS, Edge, is_redirect
+from mcpapp.doctor.reading import without_query
 from mcpapp.doctor.web import Answer, Unreachable
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
@@ -55,8 +56,8 @@ def _check_redirect(edge: Edge, base: Answer) -> None:
         target, is_same_origin = "what is no address", False
     if not is_same_origin:
         loses.append("makes clients leave the Authorization header out, as they must towards another origin")
-    saw = f"{edge.target.url} is redirected to {target} with {base.status}."
-    fix = edge.proxy_fix("slash", f"Let people paste {target}, or serve this URL without a redirect:")
+    saw = f"{edge.target.url} is redirected to {without_query(target)} with {base.status}."
+    fix = edge.proxy_fix("slash", f"Let people paste {without_query(target)}, or serve this URL without a redirect:")
     if loses:
         edge.error("edge.redirect-loses", saw, f"The redirect {' and '.join(loses)}.", EVERYONE, fix)
     else:
@@ -74,9 +75,10 @@ async def _check_slash(edge: Edge, base: Answer) -> None:
     if answer.status == base.status and not is_redirect(answer.status):
         edge.ok("edge.slash", f"{other} is answered like {path}.")
     elif is_redirect(answer.status):
+        location = without_query(answer.headers.get("location", "nowhere"))
         edge.warning(
             "edge.slash-redirect",
-            f"{other} is redirected with {answer.status} to {answer.headers.get('location', 'nowhere')}.",
+            f"{other} is redirected with {answer.status} to {location}.",
             "People paste both spellings. Clients that follow leave the token out, or send a GET; others stop.",
             EVERYONE,
             fix,
