@@ -48,6 +48,9 @@ async def _read_resource_metadata(walk: Walk) -> bool:
         else:
             problems[url] = f"{url} is answered {described(answer)}."
             malformed = problems[url] if answer.status == 200 else malformed
+    if not documents and found.is_open and not found.challenge and not target.is_own_site:
+        found.asks_nobody = True
+        return False
     walk.judge("discovery.resource-metadata-malformed", malformed)
     if not documents:
         walk.wrong("discovery.resource-metadata-missing", " ".join(problems.values()) or "There is none to ask for.")

@@ -17,7 +17,7 @@ from mcpapp.doctor.checks.check import (
     PYTHON_SDK,
     VSCODE,
 )
-from mcpapp.doctor.edge_frame import PLAIN_HEADERS, Edge, is_redirect
+from mcpapp.doctor.edge_frame import PING, PLAIN_HEADERS, Edge, is_redirect
 from mcpapp.doctor.reading import without_query
 from mcpapp.doctor.web import Answer, Unreachable
 
@@ -70,7 +70,7 @@ async def _check_slash(edge: Edge, base: Answer) -> None:
     if path in ("", "/"):
         return
     other = path.removesuffix("/") if path.endswith("/") else f"{path}/"
-    answer = await edge.web.request("POST", edge.target.origin + other, PLAIN_HEADERS, b"")
+    answer = await edge.web.request("POST", edge.target.origin + other, PLAIN_HEADERS, PING)
     fix = edge.proxy_fix("slash", f"Hand {path} and {other} to the application alike:")
     if answer.status == base.status and not is_redirect(answer.status):
         edge.ok("edge.slash", f"{other} is answered like {path}.")

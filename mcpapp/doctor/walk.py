@@ -55,6 +55,8 @@ class Found:
     server_metadata: dict[str, Any] = field(default_factory=dict)
     is_open: bool = False
     """Whether callers without a token are served."""
+    asks_nobody: bool = False
+    """Whether it is open and names nobody to sign in with: another server's tools are for all."""
     is_absent: bool = False
     """Whether there is nothing at the URL."""
 

@@ -29,6 +29,12 @@ async def examine(
         )  # which tells what is wrong with a connection, as with its certificate
         return
     is_known = await discover(walk)  # where there is no server, it may name the URL that was meant
+    if walk.found.asks_nobody:
+        for profile in profiles:
+            step = "" if await calls.use(walk, profile, "") else "tools"
+            report.clients[profile.title] = walk.stops.get(profile.title, step)
+        await check_edge(web, target, report, walk.titles)
+        return
     if not is_known or walk.found.is_absent:
         await check_edge(web, target, report, walk.titles)
         report.clients |= {title: step for title, step in walk.stops.items() if title in walk.titles}
