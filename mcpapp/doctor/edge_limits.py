@@ -11,6 +11,8 @@ from mcpapp.doctor.web import Answer, Unreachable
 
 KILOBYTE = 1024
 SMALL_BODY, LARGE_BODY = 100 * KILOBYTE, KILOBYTE * KILOBYTE
+FIX_MEGABYTES = 5
+"""What the lines for proxies let through (`mcpapp.doctor.proxies`)."""
 SMALL_TOKEN, LARGE_TOKEN = 4 * KILOBYTE, 8 * KILOBYTE
 
 
@@ -26,7 +28,7 @@ async def check_body_limit(edge: Edge) -> None:
         if refused := await _body_refused(edge, size):
             saw = f"A body of {_sized(size)} is stopped on its way: {refused}."
             why = "Tools whose arguments are texts or files fail, with an error that no client understands."
-            fix = edge.proxy_fix("body", "Let as much through as the application takes (it refuses more itself):")
+            fix = _body_fix(edge, sizes[-1])
             if size <= LARGE_BODY:
                 edge.warning("edge.body-limit-low", saw, why, EVERYONE, fix)
             else:
@@ -34,6 +36,17 @@ async def check_body_limit(edge: Edge) -> None:
             return
         passed = size
     edge.ok("edge.body-limit", f"A body of {_sized(passed)} gets through.")
+
+
+def _body_fix(edge: Edge, most: int) -> str:
+    """Return the fix with the site's own limit in it, where that is more than the lines have."""
+    lines = edge.proxy_fix("body", "Let as much through as the application takes (it refuses more itself):")
+    megabytes = -(-most // LARGE_BODY)
+    if megabytes <= FIX_MEGABYTES:
+        return lines
+    for unit in ("{}m;", "{}MiB"):
+        lines = lines.replace(unit.format(FIX_MEGABYTES), unit.format(megabytes))
+    return lines.replace(str(FIX_MEGABYTES * LARGE_BODY), str(megabytes * LARGE_BODY))
 
 
 async def _body_refused(edge: Edge, size: int) -> str:

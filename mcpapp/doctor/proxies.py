@@ -206,7 +206,7 @@ FIXES: dict[str, Lines] = {
     ),
     "body": Lines(
         _nginx("client_max_body_size 5m;"),
-        _text("request_body {", "    max_size 5MB", "}", _caddy()),
+        _text("request_body {", "    max_size 5MiB", "}", _caddy()),
         _traefik_middleware("body", "buffering:", "  maxRequestBodyBytes: 5242880"),
     ),
     "header-size": Lines(

@@ -39,10 +39,12 @@ async def examine(
         await check_edge(web, target, report, walk.titles)
         report.clients |= {title: step for title, step in walk.stops.items() if title in walk.titles}
         return
-    for profile in profiles:
-        await _follow(walk, profile)
-    await quirks.look(walk)
-    registration.judge_left_behind(walk)
+    try:
+        for profile in profiles:
+            await _follow(walk, profile)
+        await quirks.look(walk)
+    finally:
+        registration.judge_left_behind(walk)  # also after Ctrl-C
 
 
 async def _follow(walk: Walk, profile: Profile) -> None:

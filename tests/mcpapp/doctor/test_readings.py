@@ -9,6 +9,8 @@ import pytest
 from mcpapp.doctor import quirks
 from mcpapp.doctor.clients import PROFILES
 from mcpapp.doctor.discovery import _judge_resource, _judge_scopes
+from mcpapp.doctor.edge_frame import Edge
+from mcpapp.doctor.edge_limits import _body_fix
 from mcpapp.doctor.pages import Page
 from mcpapp.doctor.reading import error_of
 from mcpapp.doctor.registration import Client
@@ -113,3 +115,10 @@ def test_a_page_that_the_parser_gives_up_on_still_has_its_forms() -> None:
         text = '<form method="post"><button name="allow" value="yes">Allow</button></form><![x['
 
     assert Page(cast(Any, Answer)).consent() is not None
+
+
+@pytest.mark.parametrize(("most", "said"), [(1, ("5m;", "5MiB", " 5242880")), (21, ("21m;", "21MiB", " 22020096"))])
+def test_the_lines_for_bodies_let_through_what_the_site_takes(most: int, said: tuple[str, ...]) -> None:
+    lines = _body_fix(Edge(Web(), Target(URL), Report(URL)), most * 1024 * 1024)
+    for each in said:
+        assert each in lines
