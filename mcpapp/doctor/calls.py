@@ -17,7 +17,7 @@ _OF_LISTS = ("resultType", "ttlMs", "cacheScope")
 
 @dataclass(slots=True)
 class Conversation:
-    """One client that talks to the server with a token."""
+    """One client that talks to the server with a token, or without (""), where nobody is asked to sign in."""
 
     walk: Walk
     profile: Profile
@@ -60,7 +60,7 @@ class Conversation:
         if answer is None:
             return None
         if answer.status == 401:
-            self.walk.wrong("call.token-not-accepted", f"{method} is answered {described(answer)}.", self.title)
+            self.refused(f"{method} is answered {described(answer)}.")
             return None
         response = message_of(answer)
         result = response.get("result")
@@ -68,9 +68,15 @@ class Conversation:
             said = error_of(response) or described(answer)
             self.walk.wrong(check, f"{method} is answered {said}.", self.title)
             return None
-        self.walk.well("call.token-not-accepted", self.title)
+        if self.token:
+            self.walk.well("call.token-not-accepted", self.title)
         self.walk.well(check, self.title)
         return result
+
+    def refused(self, saw: str) -> None:
+        """Note that it is not let in: its token is no good, or it has none and cannot learn where to get one."""
+        check = "call.token-not-accepted" if self.token else "discovery.resource-metadata-missing"
+        self.walk.wrong(check, saw, self.title)
 
 
 async def begin(walk: Walk, profile: Profile, token: str) -> Conversation | None:
@@ -132,7 +138,7 @@ async def _shake_hands(conversation: Conversation) -> bool:
     if answer is None:
         return False
     if answer.status in (401, 403):
-        walk.wrong("call.token-not-accepted", f"initialize is answered {described(answer)}.", title)
+        conversation.refused(f"initialize is answered {described(answer)}.")
         return False
     result = message_of(answer).get("result")
     version = text(result, "protocolVersion") if isinstance(result, dict) else ""

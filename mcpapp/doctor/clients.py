@@ -90,7 +90,7 @@ class Profile:
     def registration(self, *, scope: str, resource_scopes: str, offered: Sequence[str]) -> dict[str, Any]:
         """Return the body of its registration (RFC 7591 §2).
 
-        `scope` is what it will ask for, `offered` and `methods` are grants and authentication methods of the metadata.
+        `scope` is what it will ask for, `offered` are the grants of the metadata.
         """
         grants = (
             [grant for grant in self.grants if grant in offered] if self.narrows_grants and offered else self.grants

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import urlsplit
 
+from mcpapp.doctor.checks.check import CLAUDE, CLAUDE_CODE, CODEX, CURSOR, GEMINI, INSPECTOR, MCP_REMOTE, VSCODE
 from mcpapp.doctor.clients import OFFLINE_ACCESS
 from mcpapp.doctor.reading import described, is_encrypted, origin_of, text, texts
 from mcpapp.doctor.report import Level
@@ -16,6 +17,8 @@ _SERVER = "/.well-known/oauth-authorization-server"
 _OPENID = "/.well-known/openid-configuration"
 _HEADERS = {"Accept": "application/json", "MCP-Protocol-Version": "2025-11-25"}
 _SECRETLESS = "none"
+_EXACT = (VSCODE, CURSOR, CLAUDE, CLAUDE_CODE, CODEX, GEMINI)
+"""Clients that compare the resource with the URL byte for byte."""
 
 
 async def discover(walk: Walk) -> bool:
@@ -45,6 +48,9 @@ async def _read_resource_metadata(walk: Walk) -> bool:
         else:
             problems[url] = f"{url} is answered {described(answer)}."
             malformed = problems[url] if answer.status == 200 else malformed
+    if not documents and found.is_open and not found.challenge and not target.is_own_site:
+        found.asks_nobody = True
+        return False
     walk.judge("discovery.resource-metadata-malformed", malformed)
     if not documents:
         walk.wrong("discovery.resource-metadata-missing", " ".join(problems.values()) or "There is none to ask for.")
@@ -80,16 +86,34 @@ def _judge_resource(walk: Walk, documents: dict[str, dict[str, Any]]) -> None:
     target, document = walk.target, walk.found.resource_metadata
     resource = text(document, "resource")
     problem = "" if resource == target.url else f"The resource is {resource or 'missing'}, the URL {target.url}."
-    walk.judge("discovery.resource-not-equal", problem)
+    if problem and _covers(resource, target.url):
+        # The SDK for Python takes it, that for TypeScript unless it is the longer one.
+        sdk = (INSPECTOR, MCP_REMOTE) if len(resource) > len(target.url) else ()
+        is_slash = resource.rstrip("/") == target.url.rstrip("/")
+        level = None if is_slash or target.is_own_site else Level.WARNING
+        walk.wrong("discovery.resource-not-equal", problem, *_EXACT, *sdk, level=level)
+    else:
+        walk.judge("discovery.resource-not-equal", problem)
     target.resource = resource or target.url
-    same = all(each == document for each in documents.values())
-    walk.judge("discovery.documents-differ", "" if same else f"{' and '.join(documents)} differ.")
+    # At the root form a host with several resources may describe another of them.
+    root_form = f"{target.origin}{_RESOURCE}"
+    alike = {url: each for url, each in documents.items() if url != root_form or text(each, "resource") == resource}
+    same = all(each == document for each in alike.values())
+    walk.judge("discovery.documents-differ", "" if same else f"{' and '.join(alike)} differ.")
     scopes = walk.found.resource_scopes
     walk.judge("discovery.resource-scopes-missing", "" if scopes else "scopes_supported is empty or missing.")
     listed = OFFLINE_ACCESS in {*scopes, *walk.found.challenge.get("scope", "").split()}
     walk.judge(
         "discovery.offline-access-in-resource", "offline_access is among the resource's scopes." if listed else ""
     )
+
+
+def _covers(resource: str, url: str) -> bool:
+    """Return whether a resource is the URL but for a slash at the end, or one above it."""
+    if not resource or origin_of(resource) != origin_of(url):
+        return False
+    above, path = (urlsplit(each).path.rstrip("/") + "/" for each in (resource, url))
+    return path.startswith(above)
 
 
 def _issuers(walk: Walk) -> list[str]:
@@ -197,6 +221,7 @@ def _judge_scopes(walk: Walk) -> None:
     walk.judge(
         "discovery.scopes-unknown",
         f"The authorization server does not list {' and '.join(unknown)}." if unknown else "",
+        level=None if walk.target.is_own_site else Level.NOTE,  # RFC 8414 lets a server leave some out
     )
     offline = OFFLINE_ACCESS in known
     walk.judge("discovery.no-offline-access", "" if offline else "scopes_supported has no offline_access.")

@@ -7,7 +7,7 @@ From outside it looks at what any client meets. On the site itself it also asks 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from mcpapp.doctor.checks.check import EVERYONE
 from mcpapp.doctor.edge_arrival import check_arrival, check_caches, check_refusal
@@ -25,9 +25,9 @@ SECONDS = 150
 """For all of it: a server that lets each request wait would keep us for many minutes."""
 
 
-async def check_edge(web: Web, target: Target, report: Report) -> None:
-    """Add findings about the edge; whatever answers, none of it ends in an exception."""
-    edge = Edge(web, target, report)
+async def check_edge(web: Web, target: Target, report: Report, titles: Collection[str] = EVERYONE) -> None:
+    """Add findings about the edge for these clients; whatever answers, none of it ends in an exception."""
+    edge = Edge(web, target, report, titles)
     if not await check_tls(edge):
         return
     await check_addresses(edge)

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import ipaddress
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlsplit
 
 from mcpapp import edge_mirror
-from mcpapp.doctor.checks.check import CHATGPT, CLAUDE
+from mcpapp.doctor.checks.check import CHATGPT, CLAUDE, EVERYONE
 from mcpapp.doctor.proxies import fix as proxy_fix
-from mcpapp.doctor.reading import is_loopback
+from mcpapp.doctor.reading import may_ask
 from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.web import Answer, Unreachable, Web
@@ -43,10 +43,12 @@ class Mirrored:
 class Edge:
     """One examination of one target."""
 
-    def __init__(self, web: Web, target: Target, report: Report) -> None:
+    def __init__(self, web: Web, target: Target, report: Report, titles: Collection[str] = EVERYONE) -> None:
         self.web = web
         self.target = target
         self.report = report
+        self.titles = frozenset(titles)
+        """The clients that somebody asked about."""
         self.step = "Edge"
         self.issuer = self._issuer(target.issuer)
         self.has_mirror = False
@@ -102,9 +104,8 @@ class Edge:
             return  # the walk tells of it
 
     def _issuer(self, named: object) -> str:
-        """Return an issuer that a server named; nothing if it would lead from elsewhere to this machine."""
-        found = _web_address(named)
-        return "" if is_loopback(found) and not is_loopback(self.target.url) else found
+        """Return an issuer that a server named; nothing if it is none or the walk would not ask it either."""
+        return named if isinstance(named, str) and may_ask(named, self.target.url) else ""
 
     # --- Asking -----------------------------------------------------------------------------------------------
 
@@ -152,25 +153,21 @@ class Edge:
 
     def warning(self, check: str, saw: str, why: str, matters_to: tuple[str, ...], fix: str) -> None:
         """Tell that something is doubtful."""
-        self.report.add(self.step, Finding(check, Level.WARNING, saw, why, matters_to, fix))
+        self._wrong(Finding(check, Level.WARNING, saw, why, matters_to, fix))
 
     def error(self, check: str, saw: str, why: str, matters_to: tuple[str, ...], fix: str) -> None:
         """Tell that something is wrong."""
-        self.report.add(self.step, Finding(check, Level.ERROR, saw, why, matters_to, fix))
+        self._wrong(Finding(check, Level.ERROR, saw, why, matters_to, fix))
+
+    def _wrong(self, finding: Finding) -> None:
+        """Tell it; of a client that nobody asked about it is only a note, as in the walk."""
+        if finding.matters_to and not self.titles & set(finding.matters_to):
+            finding = replace(finding, level=Level.NOTE)
+        self.report.add(self.step, finding)
 
     def proxy_fix(self, name: str, say: str) -> str:
         """Return what to change, in a sentence and as lines for three proxies."""
         return proxy_fix(name, self.target.url, say)
-
-
-def _web_address(value: object) -> str:
-    """Return a URL that a server named; nothing if it is none."""
-    try:
-        parts = urlsplit(value) if isinstance(value, str) else None
-        _ = parts.port if parts else None
-    except ValueError:
-        return ""
-    return str(value) if parts and parts.scheme in ("http", "https") and parts.hostname else ""
 
 
 def is_redirect(status: int) -> bool:

@@ -11,6 +11,8 @@ from mcpapp.doctor.web import Answer, Unreachable
 
 KILOBYTE = 1024
 SMALL_BODY, LARGE_BODY = 100 * KILOBYTE, KILOBYTE * KILOBYTE
+FIX_MEGABYTES = 5
+"""What the lines for proxies let through (`mcpapp.doctor.proxies`)."""
 SMALL_TOKEN, LARGE_TOKEN = 4 * KILOBYTE, 8 * KILOBYTE
 
 
@@ -26,7 +28,7 @@ async def check_body_limit(edge: Edge) -> None:
         if refused := await _body_refused(edge, size):
             saw = f"A body of {_sized(size)} is stopped on its way: {refused}."
             why = "Tools whose arguments are texts or files fail, with an error that no client understands."
-            fix = edge.proxy_fix("body", "Let as much through as the application takes (it refuses more itself):")
+            fix = _body_fix(edge, sizes[-1])
             if size <= LARGE_BODY:
                 edge.warning("edge.body-limit-low", saw, why, EVERYONE, fix)
             else:
@@ -34,6 +36,17 @@ async def check_body_limit(edge: Edge) -> None:
             return
         passed = size
     edge.ok("edge.body-limit", f"A body of {_sized(passed)} gets through.")
+
+
+def _body_fix(edge: Edge, most: int) -> str:
+    """Return the fix with the site's own limit in it, where that is more than the lines have."""
+    lines = edge.proxy_fix("body", "Let as much through as the application takes (it refuses more itself):")
+    megabytes = -(-most // LARGE_BODY)
+    if megabytes <= FIX_MEGABYTES:
+        return lines
+    for unit in ("{}m;", "{}MiB"):
+        lines = lines.replace(unit.format(FIX_MEGABYTES), unit.format(megabytes))
+    return lines.replace(str(FIX_MEGABYTES * LARGE_BODY), str(megabytes * LARGE_BODY))
 
 
 async def _body_refused(edge: Edge, size: int) -> str:
@@ -54,9 +67,11 @@ async def _body_refused(edge: Edge, size: int) -> str:
 async def check_header_limit(edge: Edge) -> None:
     """Send long tokens: those of other issuers carry the groups of a person."""
     edge.step = "Edge: limits"
+    short = None if edge.has_mirror else await _answered(edge.post({"Authorization": "Bearer " + "a" * 40}))
+    usual = short.status if short else 0
     for size in (SMALL_TOKEN, LARGE_TOKEN):
         value = "Bearer " + "a" * size
-        if refused := await _header_refused(edge, value):
+        if refused := await _header_refused(edge, value, usual):
             saw = f"An access token of {_sized(size)} is stopped on its way: {refused}."
             why = "Access tokens of Entra and other issuers are of that size where a person is in many groups."
             fix = edge.proxy_fix("header-size", "Take longer header lines:")
@@ -68,7 +83,8 @@ async def check_header_limit(edge: Edge) -> None:
     edge.ok("edge.header-limit", f"An access token of {_sized(LARGE_TOKEN)} gets through.")
 
 
-async def _header_refused(edge: Edge, value: str) -> str:
+async def _header_refused(edge: Edge, value: str, usual: int) -> str:
+    """Return what stops a header; nothing if it gets through, or is answered as a short one is."""
     if edge.has_mirror:
         try:
             mirrored = await edge.mirrored(headers={"Authorization": value}, body=PING)
@@ -80,6 +96,8 @@ async def _header_refused(edge: Edge, value: str) -> str:
     answer = await _answered(edge.post({"Authorization": value}))
     if answer is None:
         return "the connection is cut"
+    if answer.status == usual:
+        return ""
     return str(answer.status) if answer.status in {400, 413, 414, 431, 494} or answer.status >= 500 else ""
 
 

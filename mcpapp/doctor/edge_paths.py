@@ -7,6 +7,7 @@ from urllib.parse import urljoin, urlsplit
 from mcpapp.doctor.checks.check import (
     CHATGPT,
     CLAUDE,
+    CODEX,
     CURSOR,
     EVERYONE,
     FASTMCP,
@@ -16,7 +17,8 @@ from mcpapp.doctor.checks.check import (
     PYTHON_SDK,
     VSCODE,
 )
-from mcpapp.doctor.edge_frame import PLAIN_HEADERS, Edge, is_redirect
+from mcpapp.doctor.edge_frame import PING, PLAIN_HEADERS, Edge, is_redirect
+from mcpapp.doctor.reading import without_query
 from mcpapp.doctor.web import Answer, Unreachable
 
 BROWSER = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36"
@@ -25,9 +27,9 @@ USER_AGENTS = {
     "openai-mcp/1.0.0": (CHATGPT,),
     "python-httpx/0.27.2": (PYTHON_SDK, FASTMCP),
     "node": (VSCODE, CURSOR, GEMINI, INSPECTOR, MCP_REMOTE),
-    "": EVERYONE,
+    "": (CODEX,),
 }
-"""Programs call themselves this, for these clients; one that says nothing may be any."""
+"""Programs call themselves this, for these clients."""
 _TO_GET = {301, 302, 303}
 
 
@@ -54,8 +56,8 @@ def _check_redirect(edge: Edge, base: Answer) -> None:
         target, is_same_origin = "what is no address", False
     if not is_same_origin:
         loses.append("makes clients leave the Authorization header out, as they must towards another origin")
-    saw = f"{edge.target.url} is redirected to {target} with {base.status}."
-    fix = edge.proxy_fix("slash", f"Let people paste {target}, or serve this URL without a redirect:")
+    saw = f"{edge.target.url} is redirected to {without_query(target)} with {base.status}."
+    fix = edge.proxy_fix("slash", f"Let people paste {without_query(target)}, or serve this URL without a redirect:")
     if loses:
         edge.error("edge.redirect-loses", saw, f"The redirect {' and '.join(loses)}.", EVERYONE, fix)
     else:
@@ -68,14 +70,15 @@ async def _check_slash(edge: Edge, base: Answer) -> None:
     if path in ("", "/"):
         return
     other = path.removesuffix("/") if path.endswith("/") else f"{path}/"
-    answer = await edge.web.request("POST", edge.target.origin + other, PLAIN_HEADERS, b"")
+    answer = await edge.web.request("POST", edge.target.origin + other, PLAIN_HEADERS, PING)
     fix = edge.proxy_fix("slash", f"Hand {path} and {other} to the application alike:")
     if answer.status == base.status and not is_redirect(answer.status):
         edge.ok("edge.slash", f"{other} is answered like {path}.")
     elif is_redirect(answer.status):
+        location = without_query(answer.headers.get("location", "nowhere"))
         edge.warning(
             "edge.slash-redirect",
-            f"{other} is redirected with {answer.status} to {answer.headers.get('location', 'nowhere')}.",
+            f"{other} is redirected with {answer.status} to {location}.",
             "People paste both spellings. Clients that follow leave the token out, or send a GET; others stop.",
             EVERYONE,
             fix,

@@ -90,7 +90,7 @@ def _other_than_401(walk: Walk, method: Probe, answer: Answer) -> str:
         return "endpoint.server-error"
     if is_page(answer) and answer.status not in (404, 405, 410):
         return "endpoint.blocked"
-    if answer.status in (404, 410) and not walk.found.challenge:
+    if answer.status in (404, 410) and not walk.found.challenge and not walk.found.is_open:
         return "endpoint.not-found"
     if 200 <= answer.status < 300 and method is Probe.POST:
         walk.found.is_open = True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 from urllib.parse import urlencode, urlsplit
@@ -35,7 +36,8 @@ class Page(HTMLParser):
         self.policy = answer.headers.get("content-security-policy", "")
         self.forms: list[Form] = []
         self._open: Form | None = None
-        self.feed(answer.text[:MAXIMUM_CHARACTERS])
+        with suppress(AssertionError):  # of Python 3.11, at `<![x[`: the forms before it are there
+            self.feed(answer.text[:MAXIMUM_CHARACTERS])
 
     def consent(self) -> tuple[Form, tuple[str, str]] | None:
         """Return the form that asks for consent, and its button that gives it."""

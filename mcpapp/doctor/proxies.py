@@ -2,8 +2,9 @@
 
 Lines for nginx belong into `server { }`; those for Caddy into the block of the site, or are global options where they
 begin with a brace; those for Traefik are of its file provider, or of its static file where they begin with entryPoints.
-Tests let the real programs, and the schema of Traefik, check each. `star.example`, `/star` and 127.0.0.1:8000 stand for
-the site, the endpoint and the application.
+A location for nginx has all lines of that in deploy/nginx.conf: one `proxy_set_header` cancels those outside of it, and
+what a client says of its own address would come through. Tests let the real programs, and the schema of Traefik, check
+each. `star.example`, `/star` and 127.0.0.1:8000 stand for the site, the endpoint and the application.
 """
 
 from __future__ import annotations
@@ -13,7 +14,19 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 _UPSTREAM = "127.0.0.1:8000"
-_TO_APPLICATION = f"proxy_pass http://{_UPSTREAM}; proxy_set_header Host $http_host;"
+_TO_APPLICATION = (
+    f"proxy_pass http://{_UPSTREAM};",
+    "proxy_http_version 1.1;",
+    'proxy_set_header Connection "";',
+    "proxy_set_header Host $http_host;",
+    "proxy_set_header X-Forwarded-For $remote_addr;",
+    "proxy_set_header X-Forwarded-Proto $scheme;",
+    'proxy_set_header X-Forwarded-Host "";',
+    'proxy_set_header Forwarded "";',
+    "proxy_buffering off;",
+    "proxy_connect_timeout 5s;",
+    "proxy_read_timeout 60s;",
+)
 _NAME_THE_PROXY = f"# start the application with: uvicorn … --forwarded-allow-ips={_UPSTREAM.partition(':')[0]}"
 _NEVER_ALL = "# never --forwarded-allow-ips='*': name the address of the proxy"
 
@@ -31,9 +44,16 @@ def _text(*lines: str) -> str:
 
 
 def _nginx(*lines: str, path: str = "/", above: str = "") -> str:
-    inside = (f"proxy_pass http://{_UPSTREAM};", "proxy_set_header Host $http_host;", *lines)
+    """Return a whole location; of its lines, those that are given replace those of the same name."""
+    given = {_directive(line) for line in lines}
+    inside = [*(line for line in _TO_APPLICATION if _directive(line) not in given), *lines]
     location = _text(f"location {path} {{", *(f"    {line}" for line in inside), "}")
     return f"{above}\n{location}" if above else location
+
+
+def _directive(line: str) -> str:
+    words = line.split()
+    return " ".join(words[:2]) if words[0] == "proxy_set_header" else words[0]
 
 
 def _caddy(*lines: str) -> str:
@@ -73,20 +93,12 @@ FIXES: dict[str, Lines] = {
         _traefik("passHostHeader: true", without="headers that sets Host"),
     ),
     "forwarded": Lines(
-        _nginx(
-            "proxy_set_header X-Forwarded-For $remote_addr;",
-            "proxy_set_header X-Forwarded-Proto $scheme;",
-            above=_NAME_THE_PROXY,
-        ),
+        _nginx(above=_NAME_THE_PROXY),
         _text(_NAME_THE_PROXY, _caddy_takes_out("header_up -X-Forwarded-…: Caddy sends both by itself")),
         _text(_NAME_THE_PROXY, _traefik(without="headers that sets X-Forwarded-…: Traefik sends both by itself")),
     ),
     "forged": Lines(
-        _nginx(
-            "proxy_set_header X-Forwarded-For $remote_addr;",
-            "proxy_set_header X-Forwarded-Proto $scheme;",
-            above=_NEVER_ALL,
-        ),
+        _nginx(above=_NEVER_ALL),
         _text(_NEVER_ALL, _caddy("header_up X-Forwarded-For {http.request.remote.host}")),
         _text(_NEVER_ALL, _traefik_entry("forwardedHeaders:", "  insecure: false")),
     ),
@@ -97,9 +109,9 @@ FIXES: dict[str, Lines] = {
     ),
     "well-known": Lines(
         _text(
-            f"location ^~ /.well-known/oauth-protected-resource {{ {_TO_APPLICATION} }}",
-            f"location ^~ /.well-known/oauth-authorization-server {{ {_TO_APPLICATION} }}",
-            f"location ^~ /.well-known/openid-configuration {{ {_TO_APPLICATION} }}",
+            _nginx(path="^~ /.well-known/oauth-protected-resource"),
+            _nginx(path="^~ /.well-known/oauth-authorization-server"),
+            _nginx(path="^~ /.well-known/openid-configuration"),
         ),
         _text(
             "@discovery path /.well-known/oauth-protected-resource* /.well-known/oauth-authorization-server* \\",
@@ -111,7 +123,7 @@ FIXES: dict[str, Lines] = {
         _traefik(rule=" && PathRegexp(`^/\\.well-known/(oauth-|openid-configuration)`)"),
     ),
     "slash": Lines(
-        _text(f"location = /star {{ {_TO_APPLICATION} }}", f"location = /star/ {{ {_TO_APPLICATION} }}"),
+        _text(_nginx(path="= /star"), _nginx(path="= /star/")),
         _text("@star path /star /star/  # above any redir", "handle @star {", f"    reverse_proxy {_UPSTREAM}", "}"),
         _traefik(rule=" && (Path(`/star`) || Path(`/star/`))", without="redirectRegex"),
     ),
@@ -155,7 +167,7 @@ FIXES: dict[str, Lines] = {
         _text("# without Method(…) in the rule", _traefik()),
     ),
     "upstream-http": Lines(
-        _nginx("proxy_http_version 1.1;", 'proxy_set_header Connection "";'),
+        _nginx(),
         _text("# HTTP/1.1 by itself", _caddy()),
         _text("# HTTP/1.1 by itself", _traefik()),
     ),
@@ -183,9 +195,7 @@ FIXES: dict[str, Lines] = {
         _traefik(without="a plugin that caches"),
     ),
     "buffering": Lines(
-        _nginx(
-            "proxy_http_version 1.1;", "proxy_buffering off;", "proxy_cache off;", "gzip off;", "proxy_read_timeout 1h;"
-        ),
+        _nginx("proxy_cache off;", "gzip off;", "proxy_read_timeout 1h;"),
         _caddy("flush_interval -1"),
         _traefik("responseForwarding:", '  flushInterval: "-1ms"', without="buffering: it waits for the whole answer"),
     ),
@@ -196,7 +206,7 @@ FIXES: dict[str, Lines] = {
     ),
     "body": Lines(
         _nginx("client_max_body_size 5m;"),
-        _text("request_body {", "    max_size 5MB", "}", _caddy()),
+        _text("request_body {", "    max_size 5MiB", "}", _caddy()),
         _traefik_middleware("body", "buffering:", "  maxRequestBodyBytes: 5242880"),
     ),
     "header-size": Lines(
@@ -210,9 +220,9 @@ FIXES: dict[str, Lines] = {
     "user-agents": Lines(
         _text(
             "# what looks at $http_user_agent belongs into `location /`, not into `server`",
-            f"location ~ ^/star/?$ {{ {_TO_APPLICATION} }}",
-            f"location /o/ {{ {_TO_APPLICATION} }}",
-            f"location /.well-known/ {{ {_TO_APPLICATION} }}",
+            _nginx(path="~ ^/star/?$"),
+            _nginx(path="/o/"),
+            _nginx(path="/.well-known/"),
             "# Cloudflare: a WAF custom rule with the action Skip (and Bot Fight Mode off), above the others, for",
             '#   starts_with(http.request.uri.path, "/star") or starts_with(http.request.uri.path, "/o/")',
             '#   or starts_with(http.request.uri.path, "/.well-known/")',

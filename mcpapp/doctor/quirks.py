@@ -14,7 +14,7 @@ from mcpapp.doctor.calls import Conversation, begin, challenge_in
 from mcpapp.doctor.clients import Probe, Profile, ScopeRule
 from mcpapp.doctor.edge import check_edge
 from mcpapp.doctor.pages import leads_to
-from mcpapp.doctor.reading import described, query_of, text
+from mcpapp.doctor.reading import described, origin_of, query_of, text
 from mcpapp.doctor.registration import Client, forget, register
 from mcpapp.doctor.tokens import Tokens, code_form, is_dead, post, redeem, refresh, refresh_form, revoke
 from mcpapp.doctor.walk import Walk
@@ -56,7 +56,7 @@ async def _look(walk: Walk) -> None:
             tokens = await _sign_in(walk, client)
             tokens = await _refresh(walk, client, tokens) if tokens else None
         walk.target.access_token = tokens.access_token if tokens else None
-        await check_edge(walk.web, walk.target, walk.report)
+        await check_edge(walk.web, walk.target, walk.report, walk.titles)
         if client is not None and tokens is not None:
             conversation = await begin(walk, DOCTOR, tokens.access_token)
             if conversation is not None:
@@ -142,15 +142,24 @@ async def _refresh(walk: Walk, client: Client, tokens: Tokens) -> Tokens:
         walk.judge("call.spoiled-token", "" if good else f"A spoiled token is answered {described(answer)}.")
     if not tokens.refresh_token:
         return tokens
+    if origin_of(walk.found.endpoint("token_endpoint")) != walk.target.origin.lower():
+        # What the issuer gave is not for the host of the resource.
+        refreshed: Tokens | None = await refresh(walk, client, tokens)
+        return await _judge_refreshed(walk, client, tokens, refreshed)
     answer = await post(walk, client, f"{walk.target.origin}/token", refresh_form(walk, tokens.refresh_token))
     access_token = text(answer.document, "access_token") if answer is not None else ""
     said = described(answer) if answer is not None else "not at all"
     walk.judge("token.root-alias", "" if access_token else f"A refresh at /token is answered {said}.")
     if answer is not None and access_token:
         newer = text(answer.document, "refresh_token") or tokens.refresh_token
-        refreshed: Tokens | None = Tokens(access_token, newer, tokens.scope)
+        refreshed = Tokens(access_token, newer, tokens.scope)
     else:
         refreshed = await refresh(walk, client, tokens)
+    return await _judge_refreshed(walk, client, tokens, refreshed)
+
+
+async def _judge_refreshed(walk: Walk, client: Client, tokens: Tokens, refreshed: Tokens | None) -> Tokens:
+    """Try the old refresh token, if there is a new one; return the tokens that are good now."""
     if refreshed is None or refreshed.refresh_token == tokens.refresh_token:
         return refreshed or tokens
     return await _refresh_again(walk, client, tokens, refreshed)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
+from ipaddress import IPv4Address, ip_address
+from socket import inet_aton
 from typing import Any
 from urllib.parse import parse_qsl, urljoin, urlsplit
 
@@ -78,7 +79,7 @@ def title_of(answer: Answer) -> str:
     begin = page.lower().find("<title")
     begin = page.find(">", begin) + 1 if begin >= 0 else 0
     end = page.lower().find("</title", begin) if begin else -1
-    return " ".join(_TAG.sub(" ", page[begin : min(end, begin + 300)]).split())[:80] if end > 0 else ""
+    return cut(" ".join(_TAG.sub(" ", cut(page[begin:end], 300)).split()), 80) if end > 0 else ""
 
 
 def joined(base: str, url: str) -> str:
@@ -95,11 +96,20 @@ def error_of(document: Mapping[str, Any]) -> str:
     """Return the error that a JSON answer of OAuth or JSON-RPC is about; "" for none."""
     error = document.get("error")
     if isinstance(error, dict):
-        return f"error {error.get('code')}: {str(error.get('message'))[:200].rstrip('.')}"
+        return f"error {error.get('code')}: {cut(str(error.get('message')), 200).rstrip('.')}"
     if isinstance(error, str):
         description = text(document, "error_description")
-        return f"{error[:60]} ({description[:200].rstrip('.')})" if description else error[:60]
-    return text(document, "detail")[:200].rstrip(".")
+        error = cut(error, 60)
+        return f"{error} ({cut(description, 200).rstrip('.')})" if description else error
+    return cut(text(document, "detail"), 200).rstrip(".")
+
+
+def cut(said: str, most: int) -> str:
+    """Return the beginning of a text, in whole words: of a secret that is cut, the rest would not be known as one."""
+    if len(said) <= most:
+        return said
+    words = said[: most + 1].rstrip() if said[most].isspace() else " ".join(said[:most].split()[:-1])
+    return f"{words} …".lstrip()
 
 
 def without_query(url: str) -> str:
@@ -117,17 +127,39 @@ def origin_of(url: str) -> str:
 
 
 def is_loopback(url: str) -> bool:
-    """Return whether a URL leads to this machine."""
+    """Return whether a URL leads to this machine, in whichever spelling."""
     try:
-        host = urlsplit(url).hostname or ""
+        host = (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
         return False
     if host == "localhost" or host.endswith(".localhost"):
         return True
     try:
-        return ip_address(host).is_loopback
+        address = ip_address(host)
+    except ValueError:
+        try:
+            address = IPv4Address(inet_aton(host))  # as 127.1, which connects too
+        except (OSError, UnicodeError):
+            return False
+    address = getattr(address, "ipv4_mapped", None) or address
+    return address.is_loopback or address.is_unspecified
+
+
+def may_ask(url: str, target: str) -> bool:
+    """Return whether a URL out of the document of a stranger, who is at the target, may be asked.
+
+    It must be encrypted unless what is examined is not, and does not lead to this machine from elsewhere.
+    """
+    try:
+        parts, own = urlsplit(url), urlsplit(target)
+        _ = parts.port
     except ValueError:
         return False
+    if parts.scheme not in ("https", own.scheme) or not parts.hostname:
+        return False
+    if parts.scheme == "http" and parts.hostname != own.hostname and not is_loopback(url):
+        return False
+    return not is_loopback(url) or is_loopback(target)
 
 
 def is_encrypted(url: str) -> bool:

@@ -54,6 +54,7 @@ class Report:
     def __init__(self, url: str = "", secrets: Secrets | None = None) -> None:
         self.url = url
         self.secrets = secrets or Secrets()
+        self.secrets.add_query_of(url)
         self.reached = False
         """Whether anything answered at the URL."""
         self.clients: dict[str, str] = {}
@@ -120,13 +121,17 @@ class Report:
             for finding in found
         ]
         counts = {level.value: self.count(level) for level in Level}
-        document: dict[str, Any] = {"format": FORMAT, "url": one_line(self.url), "healthy": self.is_healthy}
+        document: dict[str, Any] = {
+            "format": FORMAT,
+            "url": one_line(self.secrets.hide(self.url)),
+            "healthy": self.is_healthy,
+        }
         clients = [{"client": name, "stops_at": step or None} for name, step in self.clients.items()]
         return safe_json(document | {"counts": counts, "clients": clients, "findings": findings})
 
     def as_text(self, paint: Callable[[Level, str], str] = lambda level, text: text, *, verbose: bool = False) -> str:
         """Return the report for people; `paint` colours a line by its level. What is well is said in short."""
-        lines = [f"The doctor at {one_line(self.url)}"]
+        lines = [f"The doctor at {one_line(self.secrets.hide(self.url))}"]
         fixes: set[str] = set()
         for step, findings in self.steps.items():
             lines += ["", step]

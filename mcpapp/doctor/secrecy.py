@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import quote, quote_plus
+from urllib.parse import quote, quote_plus, unquote_plus
 
 HIDDEN = "[hidden]"
 MINIMUM_CHARACTERS = 8
@@ -32,6 +32,12 @@ class Secrets:
         for value in values:
             if isinstance(value, str) and len(value) >= MINIMUM_CHARACTERS:
                 self._known |= {value, quote(value), quote(value, safe=""), quote_plus(value)}
+
+    def add_query_of(self, url: str) -> None:
+        """Hide the values of a URL's query, as of one that was pasted with a key in it."""
+        for part in url.partition("#")[0].partition("?")[2].split("&"):
+            value = part.partition("=")[2]
+            self.add(value, unquote_plus(value))
 
     def hide(self, text: str) -> str:
         """Return a text without them, and without what looks like one."""

@@ -81,9 +81,11 @@ def signed_in(username: str = "") -> Iterator[SignedIn]:
         inside.cookies = {settings.SESSION_COOKIE_NAME: str(store.session_key)}
         yield inside
     finally:
-        store.flush()
-        if not username and not _removed(user):
-            inside.left_behind = user.get_username()
+        try:
+            store.flush()
+        finally:
+            if not username and not _removed(user):
+                inside.left_behind = user.get_username()
 
 
 def existing(username: str) -> Any:

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
-from urllib.parse import urlsplit
 
 from mcpapp.doctor import proxies
 from mcpapp.doctor.checks import CHECKS, STEPS
 from mcpapp.doctor.checks.check import ORIGIN, PATH, Check
 from mcpapp.doctor.clients import OFFLINE_ACCESS, Profile, ScopeRule
-from mcpapp.doctor.reading import is_loopback, texts
+from mcpapp.doctor.reading import may_ask, texts
 from mcpapp.doctor.report import Finding, Level, Report
 from mcpapp.doctor.target import Target
 from mcpapp.doctor.web import Answer, Unreachable, Web
@@ -56,6 +55,8 @@ class Found:
     server_metadata: dict[str, Any] = field(default_factory=dict)
     is_open: bool = False
     """Whether callers without a token are served."""
+    asks_nobody: bool = False
+    """Whether it is open and names nobody to sign in with: another server's tools are for all."""
     is_absent: bool = False
     """Whether there is nothing at the URL."""
 
@@ -164,21 +165,8 @@ class Walk:
             return None
 
     def may_ask(self, url: str) -> bool:
-        """Return whether a URL out of a stranger's document may be asked.
-
-        It must be encrypted unless what is examined is not, and does not lead to this machine from elsewhere.
-        """
-        try:
-            parts = urlsplit(url)
-            _ = parts.port
-        except ValueError:
-            return False
-        own = urlsplit(self.target.url)
-        if parts.scheme not in ("https", own.scheme) or not parts.hostname:
-            return False
-        if parts.scheme == "http" and parts.hostname != own.hostname and not is_loopback(url):
-            return False
-        return not is_loopback(url) or is_loopback(self.target.url)
+        """Return whether a URL out of a stranger's document may be asked."""
+        return may_ask(url, self.target.url)
 
     def _add(self, check: str, level: Level, saw: str, clients: tuple[str, ...], why: str = "", fix: str = "") -> None:
         self.report.add(STEPS[check.partition(".")[0]], Finding(check, level, saw, why, clients, fix))

@@ -24,17 +24,27 @@ async def examine(
     """
     walk = Walk(web, target, report, profiles, site)
     if not await endpoint.ask_first(walk):
-        await check_edge(web, target, report)  # which tells what is wrong with a connection, as with its certificate
+        await check_edge(
+            web, target, report, walk.titles
+        )  # which tells what is wrong with a connection, as with its certificate
         return
     is_known = await discover(walk)  # where there is no server, it may name the URL that was meant
+    if walk.found.asks_nobody:
+        for profile in profiles:
+            step = "" if await calls.use(walk, profile, "") else "tools"
+            report.clients[profile.title] = walk.stops.get(profile.title, step)
+        await check_edge(web, target, report, walk.titles)
+        return
     if not is_known or walk.found.is_absent:
-        await check_edge(web, target, report)
+        await check_edge(web, target, report, walk.titles)
         report.clients |= {title: step for title, step in walk.stops.items() if title in walk.titles}
         return
-    for profile in profiles:
-        await _follow(walk, profile)
-    await quirks.look(walk)
-    registration.judge_left_behind(walk)
+    try:
+        for profile in profiles:
+            await _follow(walk, profile)
+        await quirks.look(walk)
+    finally:
+        registration.judge_left_behind(walk)  # also after Ctrl-C
 
 
 async def _follow(walk: Walk, profile: Profile) -> None:

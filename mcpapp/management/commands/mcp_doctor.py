@@ -23,7 +23,7 @@ from mcpapp.doctor.web import Web
 
 _EXAMPLES = """
 examples:
-  manage.py mcp_doctor                         this site, at its public URL, as VS Code, Cursor and Claude
+  manage.py mcp_doctor                         this site, at its public URL, as VS Code, Cursor, Claude and Claude Code
   manage.py mcp_doctor --all                   as every client that is known here
   manage.py mcp_doctor --as codex,gemini       as these
   manage.py mcp_doctor --user alice            signed in as alice, not as a person made for it
@@ -72,12 +72,15 @@ class Command(BaseCommand):
         profiles = list(PROFILES.values()) if options["all"] else _profiles(options["clients"])
         target = _target(options["url"])
         report = Report(target.url)
+        site = None
         try:
             if target.is_own_site:
-                with signed_in(options["user"]) as site:
-                    asyncio.run(_examine(target, report, profiles, site))
-                if site.left_behind:
-                    _tell_of(site.left_behind, report)
+                try:
+                    with signed_in(options["user"]) as site:
+                        asyncio.run(_examine(target, report, profiles, site))
+                finally:
+                    if site is not None and site.left_behind:
+                        _tell_of(site.left_behind, report)
             elif options["user"]:
                 raise CommandError("--user is for this site; nobody can be signed in at another.", returncode=2)
             else:
@@ -87,7 +90,7 @@ class Command(BaseCommand):
         except DatabaseError as error:
             raise CommandError(f"The database does not answer ({type(error).__name__}).", returncode=2) from error
         except KeyboardInterrupt:
-            raise CommandError("Interrupted; what was made for it is removed.", returncode=2) from None
+            raise CommandError(_interrupted(report), returncode=2) from None
         verbose = int(options["verbosity"]) > 1
         text = report.as_json() if options["json"] else report.as_text(self._painted, verbose=verbose)
         encoding = getattr(self.stdout, "encoding", None) or "utf-8"
@@ -110,6 +113,17 @@ class Command(BaseCommand):
 async def _examine(target: Target, report: Report, profiles: Sequence[Profile], site: Site | None) -> None:
     async with Web(report.secrets) as web:
         await examine(web, target, report, profiles, site)
+
+
+def _interrupted(report: Report) -> str:
+    """Return what to say after Ctrl-C: whether all that was made is removed, and else what is not."""
+    left = [
+        finding.saw
+        for findings in report.steps.values()
+        for finding in findings
+        if finding.check in ("registration.left-behind", "site.person-left") and finding.level is not Level.OK
+    ]
+    return f"Interrupted. {' '.join(left)}" if left else "Interrupted; what was made for it is removed."
 
 
 def _tell_of(username: str, report: Report) -> None:

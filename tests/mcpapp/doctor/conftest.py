@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -76,7 +76,7 @@ class Clinic:
 def without_edge() -> Iterator[None]:
     """Leave out what takes as long as the walk and has nothing to do with most faults."""
 
-    async def look_at_nothing(web: Web, target: Target, report: Report) -> None:
+    async def look_at_nothing(web: Web, target: Target, report: Report, titles: Collection[str]) -> None:
         pass
 
     with (

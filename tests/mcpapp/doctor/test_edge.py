@@ -127,6 +127,7 @@ async def test_a_firewall_that_takes_a_client_for_a_bot_is_found(site: Site, use
     proxy.on_request = firewall
     finding = only(await examine(url, check_user_agents), "edge.user-agent-blocked", Level.ERROR)
     assert client in finding.matters_to
+    assert user_agent or finding.matters_to == ("Codex",)
     assert "403; a browser gets 401" in finding.saw
 
 

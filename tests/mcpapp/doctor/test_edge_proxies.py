@@ -63,6 +63,17 @@ def test_nginx_takes_its_lines(tmp_path: Path, name: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("name", FIXES)
+def test_every_location_for_nginx_has_what_that_of_the_site_has(name: str) -> None:
+    """A `proxy_set_header` cancels those outside of its location: a client could say what its own address is."""
+    conf = (Path(__file__).parents[3] / "deploy" / "nginx.conf").read_text()
+    wanted = set(re.findall(r"^ +(proxy_(?!pass|read)[^;]+;)", conf.partition("location / {")[2], re.MULTILINE))
+    assert "proxy_set_header X-Forwarded-For $remote_addr;" in wanted
+    for location in re.findall(r"^location [^{]+\{(.*?)^\}", FIXES[name].nginx, re.MULTILINE | re.DOTALL):
+        assert wanted <= {line.strip() for line in location.splitlines()}
+    assert "{ proxy" not in FIXES[name].nginx
+
+
 @needs_nginx
 def test_nginx_refuses_lines_that_are_none(tmp_path: Path) -> None:
     conf = nginx_conf(tmp_path, free_port(), "proxy_buffer off;")
