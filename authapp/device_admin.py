@@ -8,8 +8,10 @@ from django.contrib import admin
 from django.contrib.auth import get_user_model
 from django.http import HttpRequest
 
+from authapp.admin_display import NothingSecretLookedFor
 
-class DeviceAuthorizationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+
+class DeviceAuthorizationAdmin(NothingSecretLookedFor, admin.ModelAdmin):  # type: ignore[type-arg]
     """Devices that ask to be connected, and what people said; `clear_expired_tokens` deletes them."""
 
     list_display = ("pk", "application", "status", "user", "ip_address", "requested_at", "expires_at")
@@ -22,7 +24,7 @@ class DeviceAuthorizationAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         f"user__{get_user_model().USERNAME_FIELD}",
     )
     date_hierarchy = "requested_at"
-    exclude = ("device_code_digest", "user_code_digest")
+    exclude = secrets = ("device_code_digest", "user_code_digest")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Only devices ask."""

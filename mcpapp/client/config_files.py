@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from mcpapp.client.failures import Failure, UsageFailure
 from mcpapp.client.json_edit import NotEditable, decoded, with_member
@@ -18,6 +19,8 @@ from mcpapp.client.json_edit import NotEditable, decoded, with_member
 Scope = Literal["project", "user"]
 SCOPES: tuple[Scope, ...] = ("project", "user")
 MAXIMUM_BYTES = 10 * 1024 * 1024
+# What an entry has for its own host alone.
+_CREDENTIALS = ("headers", "env", "http_headers", "env_http_headers", "bearer_token_env_var")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,19 +174,23 @@ def _with_toml_entry(text: str, key: str, name: str, entry: dict[str, Any]) -> s
             raise NotEditable(f"{key} is no table.")
         merged = _merged(name, servers.get(name), entry)
         if name not in servers:
-            servers[name] = tomlkit.table()
+            # A table on one line takes no other kind.
+            inline = isinstance(servers, tomlkit.items.InlineTable)
+            servers[name] = tomlkit.inline_table() if inline else tomlkit.table()
         for member, value in merged.items():
             if servers[name].get(member) != value:
                 servers[name][member] = value
-        return str(tomlkit.dumps(document))
-    except TOMLKitError as error:
-        raise NotEditable(f"it is no TOML ({error}).") from error
-    except ValueError as error:  # a table within one that is written in a line
-        raise NotEditable(f"{key} is written in one line.") from error
-
-
-_OF_A_SERVER = {"headers", "http_headers", "env", "env_http_headers", "bearer_token_env_var"}
-"""Members of an entry that are for its server alone, secrets mostly."""
+        after = str(tomlkit.dumps(document))
+        # What is written has to say what was meant, and all else that was there.
+        wanted = tomlkit.parse(text).unwrap()
+        wanted.setdefault(key, {}).setdefault(name, {}).update(merged)
+        if tomlkit.parse(after).unwrap() != wanted:
+            raise NotEditable("its tables are written in a way that cannot be kept.")
+        return after
+    except NotEditable:
+        raise
+    except (TOMLKitError, ValueError) as error:  # tomlkit has plain ValueErrors too
+        raise NotEditable(f"its TOML cannot be changed ({error}).") from error
 
 
 def _merged(name: str, old: Any, entry: dict[str, Any]) -> dict[str, Any]:
@@ -199,13 +206,20 @@ def _merged(name: str, old: Any, entry: dict[str, Any]) -> dict[str, Any]:
     others = {"command", "url", "httpUrl"} - set(entry)
     if others & set(old):
         raise NotEditable(f"it has another server of the name {name}, which is reached in another way; use --name.")
-    was = next((old[member] for member in ("url", "httpUrl") if member in old), None)
-    origin = "/".join(str(entry.get("url", entry.get("httpUrl"))).split("/")[:3])
-    is_elsewhere = isinstance(was, str) and not f"{was}/".startswith(f"{origin}/")
-    if is_elsewhere and _OF_A_SERVER & set(old):
-        # What was meant for one host must not be sent to another.
-        raise NotEditable(f"its server {name} is at {was}, with headers or variables of its own; use --name.")
+    if any(old.get(one) for one in _CREDENTIALS) and _origins(old) != _origins(entry):
+        raise NotEditable(f"it has a server of the name {name} at another host, with credentials for it; use --name.")
     return entry
+
+
+def _origins(entry: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """Return the schemes and hosts that an entry leads to."""
+    arguments = entry.get("args")
+    texts = [entry.get("url"), entry.get("httpUrl"), *(arguments if isinstance(arguments, list) else [])]
+    try:
+        parts = [urlsplit(text) for text in texts if isinstance(text, str) and "://" in text]
+    except ValueError:  # an address that is none is no address of ours
+        return set()
+    return {(part.scheme.lower(), part.netloc.lower()) for part in parts}
 
 
 def write(edit: Edit) -> Path | None:
@@ -232,7 +246,8 @@ def write(edit: Edit) -> Path | None:
             file.flush()
             os.fsync(file.fileno())
         new.chmod(mode)
-        if known is not None and hasattr(os, "geteuid") and known.st_uid != os.geteuid():  # root does it for somebody
+        # Root does it for somebody; Windows has no such ids.
+        if known is not None and hasattr(os, "geteuid") and known.st_uid != os.geteuid():
             os.chown(new, known.st_uid, known.st_gid)
         if (path.read_bytes() if path.exists() else None) != edit.before:
             raise Failure(f"{path} was changed meanwhile.", "Nothing was written. Try again.")

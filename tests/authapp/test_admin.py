@@ -207,6 +207,11 @@ def test_a_nul_in_the_query_is_a_bad_request(admin_browser: Client, path: str) -
     assert admin_browser.get(f"/admin/{path.partition('?')[0]}").status_code == 200
 
 
+@pytest.mark.parametrize("column", ["user_code_digest", "device_code_digest"])
+def test_the_list_of_devices_looks_for_no_digest(admin_browser: Client, column: str) -> None:
+    assert admin_browser.get(f"/admin/authapp/deviceauthorization/?{column}__startswith=a").status_code == 400
+
+
 def test_deleting_a_connection_in_the_admin_ends_its_tokens(admin_browser: Client, alice: Any) -> None:
     client, tokens = connected(alice)
     url = f"/admin/authapp/connection/{Connection.objects.get().pk}/delete/"

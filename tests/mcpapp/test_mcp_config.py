@@ -170,12 +170,6 @@ def test_a_dry_run_shows_and_changes_nothing() -> None:
         ("codex", b"mcp_servers = 1"),
         ("codex", b'[mcp_servers.star]\ncommand = "x"'),
         ("codex", b"\xff"),
-        ("codex", b"mcp_servers = {}"),
-        ("codex", b'mcp_servers = {other = {command = "x"}}'),
-        # What was meant for one host is sent to no other.
-        ("vscode", b'{"servers": {"star": {"url": "https://old/star", "headers": {"X-Key": "secret"}}}}'),
-        ("vscode", b'{"servers": {"star": {"url": "http://[", "headers": {}}}}'),
-        ("codex", b'[mcp_servers.star]\nurl = "https://old/star"\nbearer_token_env_var = "KEY"'),
     ],
 )
 def test_a_file_that_is_not_understood_is_left_alone(client: str, content: bytes) -> None:
@@ -242,19 +236,6 @@ def test_where_it_cannot_be_written_nothing_is_changed(step: str, monkeypatch: p
     assert not list(Path().glob("*star-new"))
 
 
-def test_without_a_resource_there_is_nothing_to_tell(settings: Any) -> None:
-    settings.MCPAPP = {**settings.MCPAPP, "RESOURCES": []}
-    with pytest.raises(CommandError, match="No resource is named"):
-        run("codex")
-
-
-def test_where_users_have_no_numbers_a_file_is_changed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delattr("os.geteuid")  # as on Windows
-    Path(".mcp.json").write_text("{}")
-    run("claude-code", "--scope", "project", "--install")
-    assert read(Path(".mcp.json"))["mcpServers"]["star"]["url"] == RESOURCE
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -267,3 +248,79 @@ def test_where_users_have_no_numbers_a_file_is_changed_all_the_same(monkeypatch:
 def test_what_cannot_be_done_is_said(arguments: tuple[str, ...], said: str) -> None:
     with pytest.raises(CommandError, match=said):
         run(*arguments)
+
+
+def test_an_existing_file_is_changed_where_the_system_has_no_user_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".mcp.json").write_text("{}")
+    monkeypatch.delattr(os, "geteuid")
+    run("claude-code", "--scope", "project", "--install")
+    assert read(Path(".mcp.json")) == installed("claude-code")
+
+
+@pytest.mark.parametrize("content", ["mcp_servers = {}\n", 'mcp_servers = { other = { url = "https://x" } }\n'])
+def test_servers_in_a_table_on_one_line_get_one_more(content: str) -> None:
+    path = file_of("codex", "user")
+    path.parent.mkdir()
+    path.write_text(content)
+    run("codex", "--install")
+    assert read(path)["mcp_servers"] == tomllib.loads(content)["mcp_servers"] | {"star": {"url": RESOURCE}}
+    assert "has it already" in run("codex", "--install")
+
+
+def test_a_site_without_a_server_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mcpapp.conf.resources", list)
+    with pytest.raises(CommandError, match="RESOURCES is empty"):
+        run("cursor")
+
+
+@pytest.mark.parametrize(
+    ("client", "content"),
+    [
+        ("cursor", '{"mcpServers": {"star": {"url": "https://old/star", "headers": {"Authorization": "x"}}}}'),
+        ("gemini", '{"mcpServers": {"star": {"httpUrl": "https://old/star", "headers": {"Authorization": "x"}}}}'),
+        (
+            "claude-desktop",
+            '{"mcpServers": {"star": {"command": "npx", "args": ["mcp-remote", "https://old"], "env": {"A": "x"}}}}',
+        ),
+        ("codex", '[mcp_servers.star]\nurl = "https://old/star"\nhttp_headers = { Authorization = "x" }\n'),
+        ("codex", '[mcp_servers.star]\nurl = "https://old/star"\nbearer_token_env_var = "TOKEN"\n'),
+    ],
+)
+def test_credentials_for_one_host_are_not_left_to_another(client: str, content: str) -> None:
+    path = file_of(client, "user")
+    path.parent.mkdir(parents=True)
+    path.write_text(content)
+    with pytest.raises(CommandError, match="use --name"):
+        run(client, "--scope", "user", "--install")
+    assert path.read_text() == content
+
+
+def test_credentials_for_the_same_host_stay() -> None:
+    path = file_of("cursor", "user")
+    path.parent.mkdir()
+    headers = {"Authorization": "x"}
+    path.write_text(json.dumps({"mcpServers": {"star": {"url": f"{RESOURCE}/old", "headers": headers}}}))
+    run("cursor", "--scope", "user", "--install")
+    assert read(path)["mcpServers"]["star"] == {"url": RESOURCE, "headers": headers}
+
+
+@pytest.mark.parametrize("client", config_files.clients())
+def test_without_a_place_the_file_is_named_that_an_installation_writes(client: str) -> None:
+    told = run(client).splitlines()[-1]
+    assert told.startswith(f"# --install writes {file_of(client, 'user')}")
+    assert told.endswith("unless --scope project") == ("project" in config_files.scopes_of(client))
+    run(client, "--install")
+    assert read(file_of(client, "user")) == installed(client)
+
+
+def test_a_refused_table_is_told_in_one_sentence_alone() -> None:
+    path = file_of("codex", "user")
+    path.parent.mkdir()
+    path.write_text("mcp_servers = 1")
+    with pytest.raises(CommandError, match="cannot be changed: mcp_servers is no table"):
+        run("codex", "--install")
+
+
+def test_a_dry_run_of_nothing_is_refused() -> None:
+    with pytest.raises(CommandError, match="give both"):
+        run("cursor", "--dry-run")

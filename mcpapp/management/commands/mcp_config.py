@@ -26,7 +26,9 @@ class Command(BaseCommand):
         """Take the client and where to."""
         parser.add_argument("client", nargs="?", choices=list(client_names()), help="for which client")
         parser.add_argument("--list", action="store_true", help="name the clients, and where each keeps its servers")
-        parser.add_argument("--scope", choices=config_files.SCOPES, help="this project, or all of yours")
+        parser.add_argument(
+            "--scope", choices=config_files.SCOPES, help="this project, or all of yours (user with --install)"
+        )
         parser.add_argument("--install", action="store_true", help="put it into the client's file")
         parser.add_argument("--dry-run", action="store_true", help="with --install: only show what would change")
         parser.add_argument("--name", default="", help="what the client calls the server")
@@ -38,6 +40,8 @@ class Command(BaseCommand):
         Raises:
             CommandError: no client, or its file cannot be changed.
         """
+        if options["dry_run"] and not options["install"]:
+            raise CommandError("--dry-run says what --install would change: give both.")
         if options["list"]:
             for client, title in client_names().items():
                 self.stdout.write(f"{client}\t{title}\t{' '.join(config_files.scopes_of(client)) or 'in a terminal'}")
@@ -45,9 +49,10 @@ class Command(BaseCommand):
         client = options["client"]
         if not client:
             raise CommandError("For which client? --list names them.")
-        if not conf.resources():
-            raise CommandError("No resource is named: MCPAPP['RESOURCES'] is empty.")
-        name, url = safe_name(options["name"] or conf.server_name()), conf.resources()[0]
+        resources = conf.resources()
+        if not resources:
+            raise CommandError("This site has no MCP server: RESOURCES is empty.")
+        name, url = safe_name(options["name"] or conf.server_name()), resources[0]
         try:
             if options["install"]:
                 self._install(client, name, url, options)
@@ -68,6 +73,10 @@ class Command(BaseCommand):
         self.stdout.write(config.text)
         if config.link:
             self.stdout.write(config.link)
+        scopes = config_files.scopes_of(client)
+        if scopes:
+            path = config_files.file_of(client, scopes[-1], Path(options["project"]))
+            self.stdout.write(f"# --install writes {path}" + (", unless --scope project" if len(scopes) > 1 else ""))
 
     def _install(self, client: str, name: str, url: str, options: dict[str, Any]) -> None:
         scopes = config_files.scopes_of(client)
