@@ -37,7 +37,6 @@ from mcp_types import (
     methods,
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS, MODERN_PROTOCOL_VERSIONS
-from opentelemetry import trace
 from pydantic import ValidationError
 from pydantic_core import to_json
 from starlette.requests import Request
@@ -50,6 +49,7 @@ from mcpapp.callers import language_of, run_as_caller, with_caller
 from mcpapp.identity import SCOPE_KEY, Identity, current_identity
 from mcpapp.request_headers import RequestHeaders
 from mcpapp.server import Server, own_result
+from mcpapp.spans import is_tracing
 
 logger = logging.getLogger(__name__)
 
@@ -158,7 +158,7 @@ class FastPath:
         key = (version, repr(meta))
         if key in self._good_metas:
             return True
-        if type(meta) is not dict or not meta.keys() <= (_META_KEYS | _TRACE_KEYS if _is_tracing() else _META_KEYS):
+        if type(meta) is not dict or not meta.keys() <= (_META_KEYS | _TRACE_KEYS if is_tracing() else _META_KEYS):
             return False
         if is_modern and not (meta.get(PROTOCOL_VERSION_META_KEY) == version and CLIENT_CAPABILITIES_META_KEY in meta):
             return False
@@ -215,7 +215,7 @@ class FastPath:
         async def run(_: Any = None) -> Any:
             return await run_as_caller(METHOD, identity, language, call.size, self._run(call, scope))
 
-        return await (self._otel(_context(call, scope), run) if _is_tracing() else run())
+        return await (self._otel(_context(call, scope), run) if is_tracing() else run())
 
     async def _run(self, call: PlainCall, scope: Scope) -> dict[str, Any]:
         """Return the result as it is sent."""
@@ -306,10 +306,6 @@ def _encoded(call: PlainCall, key: str, outcome: Any) -> bytes:
         return to_json(message, inf_nan_mode="null")  # NaN is no JSON
     except ValueError:  # half of a surrogate pair, which UTF-8 has no bytes for
         return json.dumps(message, separators=(",", ":")).encode()
-
-
-def _is_tracing() -> bool:
-    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def _takes_both(accept: bytes) -> bool:

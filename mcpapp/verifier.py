@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from django.contrib.auth.models import AbstractBaseUser
-from opentelemetry import trace
 
 from mcpapp import conf
 from mcpapp.database import own_connections
 from mcpapp.identity import Identity
 from mcpapp.models import Refusal
+from mcpapp.spans import span
 from mcpapp.token_cache import TokenCache
 
 LOOKUP_SPAN = "look up access token"
@@ -211,7 +211,7 @@ def _has_to_be_asked(lookup: TokenLookup, token: str) -> bool:
 
 async def _look_up(token: str) -> _Verified | None:
     # The statement of it is in no span of the database's: on PostgreSQL it goes past Django's cursors.
-    with trace.get_tracer(__name__).start_as_current_span(LOOKUP_SPAN, record_exception=False):
+    with span(LOOKUP_SPAN):
         async with own_connections():
             info = await first_of(conf.token_lookups())(token)
     return None if info is None else _checked(info)
