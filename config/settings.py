@@ -91,6 +91,7 @@ MIDDLEWARE = [
     "config.middleware.one_public_address",
     "config.middleware.plain_input",
     "config.unavailable.DatabaseAway",
+    "config.odd_lookups.OddLookups",
     "django.middleware.security.SecurityMiddleware",
     "config.middleware.allow_sign_in_in_a_popup",
     "whitenoise.middleware.WhiteNoiseMiddleware",
