@@ -170,7 +170,9 @@ def _code(walk: Walk, request: Request, location: str, refusal: str) -> Code | N
     _judge_issuer(walk, returned.get("iss", ""), title)
     if error := returned.get("error"):
         said = f"{error} ({returned['error_description']})" if returned.get("error_description") else error
-        walk.wrong(refusal, f"The client is sent back with {said}.", title)
+        # What is about the redirect URI is an invalid_request; other errors a client would meet at any port.
+        check = refusal if error == "invalid_request" else "authorization.error-returned"
+        walk.wrong(check, f"The client is sent back with {said}.", title)
         return None
     walk.judge("authorization.error-returned", "" if code else "The client is sent back without a code.", title)
     if not code:
