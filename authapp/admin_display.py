@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -39,9 +40,8 @@ def moment(at: datetime | None) -> str:
 class PageFacts:
     """For a ModelAdmin whose list says what is asked for once for all rows of a page."""
 
-    def add_facts(self, rows: list[Any]) -> None:
-        """Set on the rows, of which there is at least one, what their columns show."""
-        raise NotImplementedError
+    add_facts: Callable[[list[Any]], None]
+    """Sets on rows, of which there is at least one, what their columns show."""
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         """Return the page with its facts."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from django.contrib import admin
@@ -77,13 +77,10 @@ class _Tokens(PageFacts, _CredentialColumns):
     ordering = ("-pk",)  # the latest logins first, for which there is an index; a refresh keeps the row
     exclude = secrets = ("token", "token_checksum")
 
-    def live_tokens(self) -> QuerySet[Any]:
-        """Return those that live."""
-        raise NotImplementedError
-
-    def family_of(self) -> Any:
-        """Return an expression for the family of each token."""
-        raise NotImplementedError
+    live_tokens: Callable[[], QuerySet[Any]]
+    """Returns those that live."""
+    family_of: Callable[[], Any]
+    """Returns an expression for the family of each token."""
 
     def get_list_display(self, request: HttpRequest) -> tuple[str, ...]:
         """Leave out what nobody counts."""

@@ -29,7 +29,7 @@ MAXIMUM_ENTRIES = 100_000
 # library's own way is to try again for several seconds, for each command.
 _CONNECTION = {"socket_connect_timeout": 1.0, "socket_timeout": 1.0}
 
-_ANSWER_SECONDS = 2 * (1.0 + 1.0)
+_ANSWER_SECONDS = 2 * sum(_CONNECTION.values())
 """How long it may take to find out that Redis does not answer: it is asked twice."""
 
 _turn = threading.Lock()

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from mcpapp.models import Refusal
 
-_FIXES = {
+_FIXES: dict[str, Any] = {
     Refusal.Reason.NO_TOKEN: _(
         "Usual before a client has signed in. From one that has, a proxy takes the Authorization header away."
     ),
@@ -51,5 +51,5 @@ class RefusalAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     @admin.display(description=_("what to do"))
     def what_to_do(self, refusal: Refusal) -> str:
         """Say what the owner of the site can do about it."""
-        known = refusal.reason in Refusal.Reason.values  # a site's own lookup, or a newer release, may say another
-        return str(_FIXES.get(Refusal.Reason(refusal.reason), "–")) if known else "–"
+        # A member equals its text; a reason of a site's own lookup, or of a newer release, is merely not found.
+        return str(_FIXES.get(refusal.reason, "–"))

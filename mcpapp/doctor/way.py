@@ -24,9 +24,8 @@ async def examine(
     """
     walk = Walk(web, target, report, profiles, site)
     if not await endpoint.ask_first(walk):
-        await check_edge(
-            web, target, report, walk.titles
-        )  # which tells what is wrong with a connection, as with its certificate
+        # Which tells what is wrong with a connection, as with its certificate.
+        await check_edge(web, target, report, walk.titles)
         return
     is_known = await discover(walk)  # where there is no server, it may name the URL that was meant
     if walk.found.asks_nobody:
