@@ -9,7 +9,7 @@ import statistics
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
@@ -114,13 +114,18 @@ async def our_server() -> AsyncIterator[Any]:
         brake.FREE_PER_SECOND = free
 
 
-async def measure_calls(token: str, rounds: int, count: int, clock: Clock = time.process_time) -> CallFigures:
-    """Return what a call costs: plain, without authentication, with a kept token, with one that is looked up."""
+async def measure_calls(
+    token: str, rounds: int, count: int, clock: Clock = time.process_time, names: Sequence[str] = NAMES
+) -> CallFigures:
+    """Return what a call costs: plain, without authentication, with a kept token, with one that is looked up, logged.
+
+    Without the last one nothing is logged, and no thread sums up what was.
+    """
     import mcpapp.asgi
     from mcpapp.call_log import writer
 
     writer.BUSY = 10**9  # what another process writes is not in the CPU of this one
-    figures: CallFigures = {(era, name): [] for era in ERAS for name in NAMES}
+    figures: CallFigures = {(era, name): [] for era in ERAS for name in names}
     authenticate = mcpapp.asgi.authenticate
     async with AsyncExitStack() as stack:
         plain = await stack.enter_async_context(plain_sdk())
@@ -132,7 +137,8 @@ async def measure_calls(token: str, rounds: int, count: int, clock: Clock = time
             return identity
 
         log = writer.CallLog()
-        await stack.enter_async_context(log.running())
+        if LOGGED in names:
+            await stack.enter_async_context(log.running())
 
         async def one(name: str, call: Call) -> None:
             if name == COLD:
@@ -149,8 +155,8 @@ async def measure_calls(token: str, rounds: int, count: int, clock: Clock = time
             for number in range(rounds + 1):
                 for era in ERAS:
                     call = Call(era, token)
-                    turn = number % len(NAMES)
-                    for name in (*NAMES[turn:], *NAMES[:turn]):
+                    turn = number % len(names)
+                    for name in (*names[turn:], *names[:turn]):
                         mcpapp.asgi.authenticate = constant if name == OPEN else authenticate
                         application.call_log = log if name == LOGGED else None
                         repetitions = count if number else max(count // 4, 1)
