@@ -21,7 +21,7 @@ from oauth2_provider.models import (
     get_refresh_token_model,
 )
 
-from authapp import admin_links
+from authapp import admin_links, audit
 from authapp.accounts_admin import AccountCheckAdmin, IdentityCredentialAdmin
 from authapp.admin_display import NothingSecretLookedFor, link
 from authapp.attempts_admin import ConnectionAttemptAdmin
@@ -126,10 +126,15 @@ class ApplicationAdmin(NothingSecretLookedFor, ClientColumns, ClientActions, Ser
         return ("client_id", "client_type", "disabled_at", *kept, *REGISTERED)
 
     def save_model(self, request: HttpRequest, obj: Application, form: Any, change: bool) -> None:
-        """Give a client made by hand its one grant."""
+        """Give a client made by hand its one grant; write down who made or changed it, of fields the names alone."""
         if not change and not obj.is_service:
             obj.authorization_grant_type = Application.GRANT_AUTHORIZATION_CODE
         super().save_model(request, obj, form, change)
+        by: dict[str, Any] = {"application": obj, "user": request.user, "by": request.user.get_username()}
+        if change and form.changed_data:
+            audit.record(audit.Action.CLIENT_CHANGED, request.META, **by, fields=list(form.changed_data))
+        elif not change and not obj.is_service:  # `services.record_made` says it of those
+            audit.record(audit.Action.CLIENT_REGISTERED, request.META, **by)
 
     @admin.display(description=_("client"), ordering="name")
     def name_or_id(self, application: Application) -> str:

@@ -93,7 +93,9 @@ def follow(event: AuditEvent, meta: Mapping[str, Any]) -> None:
         _write(meta, event.application, event.client_id, problem="consent_refused", user=event.user)
     elif event.action == _Action.TOKEN_ISSUED:
         _token_issued(event)
-    elif (stage := _STAGE_OF.get(_Action(event.action))) is not None and meta:  # without a request a command did it
+    elif "by" in event.detail or not meta:
+        pass  # staff did it, or a command
+    elif (stage := _STAGE_OF.get(_Action(event.action))) is not None:
         _write(meta, event.application, event.client_id, stage, user=event.user)
 
 

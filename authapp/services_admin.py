@@ -78,6 +78,10 @@ class ClientForm(ApplicationForm):
         self.fields["keys"].initial, self.fields["keys_uri"].initial = self.instance.jwks, self.instance.jwks_uri
         if "client_type" in self.fields:
             self.fields["client_type"].required = False  # of a service it is known
+        if self.instance.pk is not None:
+            # What the page does not show would count as emptied.
+            for name in ("kind",) if self.instance.is_service else ("kind", "scopes", "keys", "keys_uri"):
+                del self.fields[name]
 
     @property
     def is_for_a_service(self) -> bool:

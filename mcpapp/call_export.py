@@ -25,7 +25,7 @@ EXPORTED = ("id", *COLUMNS)
 """All columns there are, in this order."""
 PAGE = 500
 """How many rows are read at once."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")  # noqa: RUF001  (the wide ones count too)
 _AT = EXPORTED.index("at")
 
 Row = tuple[Any, ...]

@@ -255,9 +255,10 @@ def _explained(counts: list[_Count]) -> list[_Count]:
         for explain in explainers:
             found = explain(token)
             if found is not None:
-                count.fact = replace(
-                    count.fact, reason=found.reason, client_id=found.client_id[:255], user_key=found.user_key
-                )
+                # A reason that there is not would make the whole write fail, or show as nothing.
+                reason = found.reason if found.reason in Refusal.Reason.values else count.fact.reason
+                client_id, user_key = found.client_id[:255], found.user_key
+                count.fact = replace(count.fact, reason=reason, client_id=client_id, user_key=user_key)
                 break
     return counts
 

@@ -13,7 +13,11 @@ class AccountCheck(models.Model):
     """What `AUTHAPP["ACCOUNT_CHECK"]` said of a person, and when it is asked again (`authapp.account_checks`)."""
 
     user = models.OneToOneField(
-        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, primary_key=True, related_name="account_check"
+        settings.AUTH_USER_MODEL,
+        on_delete=models.CASCADE,
+        primary_key=True,
+        related_name="account_check",
+        verbose_name=_("user"),
     )
     next_at = models.DateTimeField(_("asked again at"))
     unknown_since = models.DateTimeField(_("no answer since"), null=True, blank=True)

@@ -27,11 +27,18 @@ class ConnectionAttempt(models.Model):
         ("healthy_at", _("healthy")),
     )
 
-    application = models.ForeignKey(Application, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    application = models.ForeignKey(
+        Application, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", verbose_name=_("client")
+    )
     client_id = models.CharField(_("client ID"), max_length=255, blank=True)
     client_name = models.CharField(_("client name"), max_length=255, blank=True)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("user"),
     )
     username = models.CharField(_("user name"), max_length=254, blank=True)
     ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)

@@ -19,8 +19,8 @@ class AuditEvent(models.Model):
         """What happened."""
 
         CLIENT_REGISTERED = "client_registered", _("client registered")
-        CLIENT_CHANGED = "client_changed", _("client changed its registration")
-        CLIENT_DELETED = "client_deleted", _("client deleted its registration")
+        CLIENT_CHANGED = "client_changed", _("client changed")
+        CLIENT_DELETED = "client_deleted", _("client deleted")
         CLIENT_DISABLED = "client_disabled", _("client disabled")
         CLIENT_ENABLED = "client_enabled", _("client enabled")
         SECRET_REPLACED = "secret_replaced", _("client secret replaced")
@@ -43,10 +43,17 @@ class AuditEvent(models.Model):
     at = models.DateTimeField(_("at"), auto_now_add=True, db_index=True)
     action = models.CharField(_("action"), max_length=32, choices=Action.choices)
     user = models.ForeignKey(
-        settings.AUTH_USER_MODEL, null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+        settings.AUTH_USER_MODEL,
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="+",
+        verbose_name=_("user"),
     )
     username = models.CharField(_("user name"), max_length=254, blank=True)
-    application = models.ForeignKey(Application, null=True, blank=True, on_delete=models.SET_NULL, related_name="+")
+    application = models.ForeignKey(
+        Application, null=True, blank=True, on_delete=models.SET_NULL, related_name="+", verbose_name=_("client")
+    )
     client_id = models.CharField(_("client ID"), max_length=255, blank=True)
     client_name = models.CharField(_("client name"), max_length=255, blank=True)
     ip_address = models.GenericIPAddressField(_("address"), null=True, blank=True)

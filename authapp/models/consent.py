@@ -17,8 +17,12 @@ class Connection(models.Model):
     `asserted_scope`, so that it never counts as what the person consented to.
     """
 
-    user = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mcp_connections")
-    application = models.ForeignKey(Application, on_delete=models.CASCADE, related_name="connections")
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="mcp_connections", verbose_name=_("user")
+    )
+    application = models.ForeignKey(
+        Application, on_delete=models.CASCADE, related_name="connections", verbose_name=_("client")
+    )
     scope = models.CharField(_("scope"), max_length=1000, blank=True)
     resource = models.CharField(_("resource"), max_length=2000, blank=True)
     redirect_destination = models.CharField(_("redirects to"), max_length=255, blank=True)

@@ -14,7 +14,7 @@ from django.utils import timezone
 from oauth2_provider.models import get_access_token_model, get_grant_model, get_refresh_token_model
 
 from authapp.admin import AuditEventAdmin
-from authapp.models import Application, AuditEvent, Connection
+from authapp.models import Application, AuditEvent, Connection, ConnectionAttempt
 from authapp.tokens import find_access_token
 from tests.authapp.client_actions import confirmed, form_of
 from tests.oauth import PKCE, authorize, browser, connected, refresh, registered
@@ -43,6 +43,20 @@ def lived(alice: Any, bob: Any) -> list[str]:
         *(renewed[name] for name in ("access_token", "refresh_token")),
         code,
     ]
+
+
+def filled_in(browser: Client, path: str) -> dict[str, str]:
+    """Return what the form of a page has in it."""
+    page = BeautifulSoup(browser.get(path).content, "html.parser")
+    form = page.select_one("#content-main form")
+    assert form is not None
+    return {
+        str(field["name"]): next((str(one.get("value")) for one in field.select("option[selected]")), "")
+        if field.name == "select"
+        else str(field.get("value") or field.text.strip())
+        for field in form.select("[name]")
+        if field.get("type") not in ("checkbox", "radio", "submit") or field.has_attr("checked")
+    }
 
 
 MODELS = [Application, Connection, get_access_token_model(), get_refresh_token_model(), get_grant_model()]
@@ -117,6 +131,33 @@ def test_the_admin_refuses_a_redirect_uri_that_a_registration_would_refuse(admin
     assert Application.objects.get().registration_source == "manual"
 
 
+def test_what_staff_make_and_change_by_hand_is_in_the_audit_trail_and_no_attempt_to_connect(
+    admin_browser: Client, alice: Any
+) -> None:
+    connected(alice)
+    page = f"/admin/authapp/application/{Application.objects.get().pk}/change/"
+    before = AuditEvent.objects.latest("pk").pk
+    attempts = list(ConnectionAttempt.objects.values())
+    form = filled_in(admin_browser, page)
+    assert admin_browser.post(page, form | {"name": "Another name"}).status_code == 302
+    assert admin_browser.post(page, form | {"name": "Another name"}).status_code == 302, "nothing is changed"
+    made = {
+        "client_id": "by-hand",
+        "client_type": "public",
+        "name": "By hand",
+        "redirect_uris": "https://app.example/cb",
+    }
+    add = "/admin/authapp/application/add/"
+    assert admin_browser.post(add, filled_in(admin_browser, add) | made).status_code == 302
+    story = AuditEvent.objects.filter(pk__gt=before).order_by("pk")
+    assert list(story.values_list("action", "username", "client_name", "detail")) == [
+        ("client_changed", "root", "Another name", {"by": "root", "fields": ["name"]}),
+        ("client_registered", "root", "By hand", {"by": "root"}),
+    ]
+    assert {event.get_action_display() for event in story} == {"client changed", "client registered"}
+    assert list(ConnectionAttempt.objects.values()) == attempts, "no client tried to connect"
+
+
 def test_the_admins_sign_in_is_the_sites(client: Client) -> None:
     response = browser().get("/admin/", follow=True)
     assert response.redirect_chain[-1][0].startswith("/accounts/login/")
@@ -161,13 +202,11 @@ def test_a_form_that_was_opened_before_a_client_was_disabled_does_not_enable_it(
 ) -> None:
     connected(alice)
     application = Application.objects.get()
-    page = BeautifulSoup(
-        admin_browser.get(f"/admin/authapp/application/{application.pk}/change/").content, "html.parser"
-    )
-    form = {str(field["name"]): str(field.get("value") or field.text) for field in page.select("[name]")}
+    page = f"/admin/authapp/application/{application.pk}/change/"
+    form = filled_in(admin_browser, page)
     Application.objects.update(disabled_at=timezone.now())
     stale = {**form, "name": "Renamed", "disabled_at_0": "", "disabled_at_1": ""}
-    assert admin_browser.post(f"/admin/authapp/application/{application.pk}/change/", stale).status_code == 302
+    assert admin_browser.post(page, stale).status_code == 302
     application.refresh_from_db()
     assert application.name == "Renamed"
     assert application.disabled_at is not None

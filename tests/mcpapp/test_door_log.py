@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import httpx2
@@ -103,6 +104,27 @@ async def test_a_disabled_client_is_told_from_a_token_that_never_was(alice: Any)
     await Application.objects.aupdate(disabled_at=timezone.now())
     assert await after((tokens["access_token"], {})) == [401]
     assert (await rows())["client_disabled"].client_id == client["client_id"]
+
+
+class OddLookup:
+    """Knows no token, and explains each with a reason that there is not, of a client that no row can name."""
+
+    async def __call__(self, token: str) -> None:
+        return None
+
+    def explain(self, token: str) -> Any:
+        return SimpleNamespace(reason="no reason of ours", client_id="app" * 100, user_key="7")
+
+
+odd_lookup = OddLookup()
+
+
+async def test_an_explanation_of_a_sites_own_lookup_costs_no_count(settings: Any) -> None:
+    settings.MCPAPP = {**settings.MCPAPP, "TOKEN_LOOKUP": f"{__name__}.odd_lookup"}
+    assert await after(("whatever", {}), ("", {})) == [401, 401]
+    found = await rows()
+    assert found.keys() == {"unknown", "no_token"}
+    assert found["unknown"].client_id == ("app" * 100)[:255]
 
 
 async def test_the_attempt_to_connect_hears_of_the_first_call(alice: Any) -> None:

@@ -51,6 +51,15 @@ def test_what_is_chosen_is_taken_out_with_every_column(admin_user: Any) -> None:
     assert objects[0] == expected
 
 
+@pytest.mark.django_db
+@pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+def test_no_cell_that_a_spreadsheet_would_take_for_a_formula_begins_with_its_sign(admin_user: Any, sign: str) -> None:
+    """Those that OWASP names, and what its wide forms are turned into (OWASP, CSV Injection)."""
+    call = made(client_name=f"{sign}1+1")
+    (row,) = csv.DictReader(io.StringIO(text_of(taken(admin_user, "export_csv", [call.pk])), newline=""))
+    assert row["client_name"] == f"'{sign}1+1"
+
+
 def test_the_writer_and_the_export_have_the_columns_of_the_table() -> None:
     """One list: what is added to the table and not to it would be written by nobody, and missing here."""
     assert sorted(call_export.EXPORTED) == sorted(COLUMNS)
