@@ -62,6 +62,7 @@ from config.settings import PASSWORD_HASHERS as SITE_PASSWORD_HASHERS  # noqa: E
 
 # Signing people in is not what most tests are about, and the site's hasher takes a third of a second.
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", *SITE_PASSWORD_HASHERS]
+INSTALLED_APPS = [*INSTALLED_APPS, "tests.emptying"]  # noqa: F405
 EMAIL_BACKEND = "django.core.mail.backends.locmem.EmailBackend"
 
 # Whoever looks at it switches it on; a server in most tests has no migrated database, or shares the test's.
