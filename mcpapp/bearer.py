@@ -85,16 +85,16 @@ async def authenticate(
         return identity
     except InvalidToken as error:
         refused(error.kind, headers, error)
-        _tell(error, resource)
+        _tell(error, resource, verifier)
         description = "The access token is expired, revoked, or not for this resource."
         return challenge(resource, scopes=conf.default_scopes(), error="invalid_token", description=description)
     except InsufficientScope as error:
         refused(Reason.SCOPES, headers, error)
-        _tell(error, resource)
+        _tell(error, resource, verifier)
         description = "The access token has none of the scopes of this resource."
         return challenge(resource, scopes=conf.default_scopes(), error="insufficient_scope", description=description)
     except TokensUncheckable as error:
-        _tell(error, resource)
+        _tell(error, resource, verifier)
     except (OperationalError, InterfaceError) as error:  # it is away: a line each, or the log is all tracebacks
         logger.error("An access token could not be looked up, the database did not answer: %s", error)
     except DatabaseError:
@@ -111,9 +111,9 @@ def _untold(reason: Reason, headers: RequestHeaders, error: Exception | None = N
     """Note nothing: what is asked again about a stream that is open already is no request."""
 
 
-def _tell(error: Exception, resource: str) -> None:
+def _tell(error: Exception, resource: str, verifier: Verifier) -> None:
     """Tell the log, and who listens in the site, why a token is refused; a flood of them is told of by a number."""
-    if (untold := _limit.untold()) is None:
+    if verifier.is_only_looking or (untold := _limit.untold()) is None:
         return
     logger.info("Refused an access token for %s: %s.%s", resource, error, untold)
     reason = str(getattr(error, "reason", "") or error)

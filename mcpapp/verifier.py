@@ -152,6 +152,9 @@ class _Verified:
 class Verifier:
     """Verifies access tokens and keeps what it found while it is open."""
 
+    is_only_looking = False
+    """Whether nobody is to hear of what is refused, for nobody called."""
+
     def __init__(self) -> None:
         self._cache: TokenCache[_Verified] = TokenCache(_look_up, _may_be_known)
 
@@ -229,6 +232,8 @@ def _checked(info: AccessTokenInfo) -> _Verified:
 
 class OneToken(Verifier):
     """Takes any token for one that is told: for looking at what its owner would be answered, never at the door."""
+
+    is_only_looking = True
 
     def __init__(self, info: AccessTokenInfo) -> None:
         super().__init__()

@@ -15,6 +15,7 @@ from mcpapp import see_as as see_as_module
 from mcpapp.identity import Identity
 from mcpapp.registry import Catalog, tool
 from mcpapp.see_as import Answer, Seen, SeenTool, see_as
+from mcpapp.signals import token_refused
 from tests.mcpapp.helpers import MODERN, make_token, send, serving
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.anyio]
@@ -131,10 +132,24 @@ async def test_what_a_person_gets_is_seen_at_once(declared: Catalog, alice: Any)
     assert (tool.may_be_called, tool.groups, tool.answer) == (True, [], None)
 
 
-async def test_a_person_who_is_not_active_is_refused_the_list_too(declared: Catalog, alice: Any) -> None:
+async def test_a_person_who_is_not_active_is_refused_the_list_too_and_nobody_hears_of_it(
+    declared: Catalog, alice: Any, caplog: pytest.LogCaptureFixture
+) -> None:
     alice.is_active = False
     await alice.asave()
-    seen = await seen_as(alice)
+    heard: list[str] = []
+
+    def hear(sender: Any, reason: str, **_: Any) -> None:
+        heard.append(reason)
+
+    token_refused.connect(hear)
+    with caplog.at_level("INFO", logger="mcpapp"):
+        seen = await seen_as(alice)
+    assert (heard, caplog.messages) == ([], []), "nobody called"
+    token = await sync_to_async(make_token)(alice)
+    async with serving() as client:
+        assert (await send(client, token, "tools/list", era=MODERN)).status_code == 401
+    assert len(heard) == 1
     assert seen.tools_list.status == 401
     assert "invalid_token" in seen.tools_list.challenge
     assert not any(one.is_listed or one.may_be_called for one in seen.tools)
